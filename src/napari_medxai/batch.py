@@ -1,0 +1,191 @@
+"""``python -m napari_medxai.batch INPUT... --out DIR``: the headless command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import Cancelled, MedXAIError, OutputError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from .run import BatchStep
+
+__all__ = ["main", "parser"]
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+BAR = "{desc} {percentage:3.0f}% |{bar}| {elapsed} elapsed, {remaining} left"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    p = argparse.ArgumentParser(
+        prog="napari_medxai.batch",
+        description="Classify studies, explain the decisions, measure the "
+        "explanations, and write tables and a report. The same command continues an "
+        "interrupted run. For research use only.",
+        epilog="Exit status: 0 all done, 1 some case failed (the rest is complete) or "
+        "the output could not be written, 2 wrong usage, 130 interrupted.",
+    )
+    p.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="a file, a folder (searched recursively, DICOM grouped by series), or a "
+        "CSV with the columns image and optionally mask, label, patient",
+    )
+    p.add_argument("--out", type=Path, required=True, help="output folder")
+    p.add_argument(
+        "--model",
+        default="brain-tumor-mri",
+        help="a bundled classifier's name or a model folder [%(default)s]",
+    )
+    p.add_argument(
+        "--methods",
+        default="core",
+        help="comma list of methods and groups: core (the eight and random), "
+        "baselines, all [%(default)s]",
+    )
+    p.add_argument(
+        "--target",
+        default="predicted",
+        help="class to explain: predicted, label or a class name [%(default)s]",
+    )
+    p.add_argument(
+        "--masks",
+        default="auto",
+        help="ground truth: auto (found beside the image), a folder, or none "
+        "[%(default)s]",
+    )
+    p.add_argument(
+        "--labels",
+        type=Path,
+        help="CSV with file, label and optionally patient [labels.csv in INPUT]",
+    )
+    p.add_argument(
+        "--slices",
+        help="of a volume under a 2-D model: mask, middle, all or A:B [mask, else "
+        "middle]",
+    )
+    p.add_argument(
+        "--pic",
+        default="pair",
+        help="comma list of presets of the information curves [%(default)s]",
+    )
+    p.add_argument(
+        "--export", default="png", help="comma list: png, or none [%(default)s]"
+    )
+    p.add_argument("--device", default="auto", help="auto, cpu or cuda:N [%(default)s]")
+    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    p.add_argument("--batch-size", default="auto", help="auto or a number")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--limit", type=int, help="first N cases only")
+    p.add_argument(
+        "--overwrite", action="store_true", help="start afresh instead of resuming"
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument(
+        "--report-cases",
+        type=int,
+        default=50,
+        metavar="N",
+        help="slices drawn in the report [%(default)s]",
+    )
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        0 all done, 1 some case failed or the output could not be written, 2 wrong
+        usage, 130 interrupted.
+    """
+    a = parser().parse_args(arguments)
+    try:
+        return _run(a)
+    except OutputError as error:
+        return _fail(FAILED, f"{error} Finished cases are kept.")
+    except Cancelled:
+        return _interrupted()
+    except MedXAIError as error:
+        return _fail(USAGE, str(error))
+    except KeyboardInterrupt:
+        return _interrupted()
+
+
+def _run(a: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    if not a.quiet:
+        print("napari-medxai: loading ...", end="\r", file=sys.stderr, flush=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries, while they load
+        from .run import BatchOptions, run
+
+    options = BatchOptions(
+        inputs=tuple(a.inputs),
+        out=a.out,
+        model=a.model,
+        methods=a.methods,
+        target=a.target,
+        masks=a.masks,
+        labels=a.labels,
+        slices=a.slices,
+        presets=_names(a.pic),
+        export=tuple(n for n in _names(a.export) if n != "none"),
+        device=a.device,
+        precision=a.precision,
+        batch_size=a.batch_size,
+        seed=a.seed,
+        limit=a.limit,
+        overwrite=a.overwrite,
+        report_cases=a.report_cases,
+    )
+    with tqdm(total=1.0, disable=a.quiet, bar_format=BAR, dynamic_ncols=True) as bar:
+        result = run(options, progress=lambda step: _show(bar, step))
+    done = result.n_cases - result.n_failed
+    again = f", {result.n_resumed} of them from before" if result.n_resumed else ""
+    print(f"{done} of {result.n_cases} cases complete{again}.")
+    if result.n_failed:
+        print(f"{result.n_failed} with errors: {result.out / 'errors.csv'}")
+    print(f"Report: {result.page}")
+    return result.status
+
+
+def _show(bar: tqdm[Any], at: BatchStep) -> None:
+    bar.total = float(at.total)
+    name = at.case if len(at.case) <= 28 else f"…{at.case[-27:]}"
+    doing = " ".join(part for part in (at.step.stage, at.step.method) if part)
+    bar.set_description_str(
+        f"{at.index + 1}/{at.total} {name}: {doing}"[:60], refresh=False
+    )
+    bar.update(max(0.0, at.index + at.step.fraction - bar.n))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _fail(status: int, message: str) -> int:
+    print(f"napari_medxai.batch: {message}", file=sys.stderr)
+    return status
+
+
+def _interrupted() -> int:
+    return _fail(
+        INTERRUPTED,
+        "interrupted; finished cases are kept, the same command continues.",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

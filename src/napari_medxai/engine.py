@@ -1,0 +1,348 @@
+"""The one engine under docks and batch: explain a study, evaluate cases.
+
+One case flows one way: study, network input, prediction, saliency on the network's
+grid, back to the native grid, metrics. Information curves are computed on the
+network's grid, localisation on the native one. Nothing here knows Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import metrics, saliency
+from .errors import Cancelled, MedXAIError, MethodError, OutputError
+from .io import Case, load_case
+from .models import Classifier
+from .progress import Clock, Progress, reporter, tell
+from .provenance import case_key, image_seed, provenance
+from .results import CaseError, CaseResult, Explanation, Outcome, Step
+from .settings import Settings
+from .slices import (
+    SliceJob,
+    job_of,
+    resolve_indices,
+    saliency_map,
+    select_slices,
+    slice_mask,
+    target_layer,
+    views,
+)
+from .study import Study
+
+__all__ = ["Settings", "evaluate", "evaluate_study", "explain", "select_slices"]
+
+
+def explain(
+    study: Study,
+    model: Classifier,
+    methods: Sequence[str] | str = "core",
+    *,
+    target: str | int = "predicted",
+    label: str | None = None,
+    slices: str | Sequence[int] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[Explanation]:
+    """Explain a study, one method after the other.
+
+    Parameters
+    ----------
+    study : Study
+    model : Classifier
+    methods : sequence of str, or comma list
+        Names and groups, see :func:`napari_medxai.saliency.resolve`.
+    target : str or int
+        ``predicted``, ``label``, a class name or a class index.
+    label : str, optional
+        The true class, needed for target ``label``.
+    slices : str or sequence of int, optional
+        Of a volume under a 2-D model: see :func:`select_slices`, or indices.
+    parameters : mapping, optional
+        Keyword arguments by method.
+    seed : int
+    progress : callable, optional
+        Called with a :class:`Step` at every internal batch; it may raise
+        :class:`Cancelled`.
+
+    Yields
+    ------
+    Explanation
+
+    Raises
+    ------
+    MethodError, ModelError, StudyError
+    """
+    names = saliency.resolve(methods if isinstance(methods, str) else tuple(methods))
+    indices = resolve_indices(study, model, slices)
+    jobs = []
+    for done, index in enumerate(indices):
+        tell(progress, "predict", "", index, 0.02 * done / len(indices))
+        jobs.append(job_of(study, model, index, target, label))
+    total = len(names) * len(jobs)
+    for m, name in enumerate(names):
+        chosen = dict((parameters or {}).get(name, {}))
+        native = []
+        for j, job in enumerate(jobs):
+            report = reporter(
+                progress, "explain", name, job.input.slice, m * len(jobs) + j, total
+            )
+            network_map = saliency_map(model, name, job, chosen, seed, report)
+            native.append(job.input.to_native(network_map))
+        yield _explanation(study, model, name, jobs, native, chosen, seed)
+
+
+def evaluate_study(
+    study: Study,
+    model: Classifier,
+    settings: Settings,
+    *,
+    label: str | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Outcome]:
+    """Explain and measure a study: an outcome for each slice, method and preset.
+
+    Parameters
+    ----------
+    study : Study
+    model : Classifier
+    settings : Settings
+    label : str, optional
+        The true class; AIC then counts it, else the class explained.
+    progress : callable, optional
+        As in :func:`explain`.
+
+    Yields
+    ------
+    Outcome
+        With `map` filled. A method that cannot run on this network yields outcomes
+        of status ``failed`` and the next method goes on.
+    """
+    if label is not None:
+        model.class_index(label)
+    indices = resolve_indices(study, model, settings.slices)
+    total = len(indices) * len(settings.methods)
+    done = 0
+    for index in indices:
+        tell(progress, "predict", "", index, done / total)
+        job = job_of(study, model, index, settings.target, label)
+        seed = image_seed(settings.seed, job.input.image)
+        prepared = {
+            preset: metrics.prepare(
+                job.input.image,
+                model.probabilities,
+                preset=preset,
+                seed=seed,
+                progress=reporter(progress, "curves", "", index, done, total, 0.0),
+            )
+            for preset in settings.presets
+        }
+        for name in settings.methods:
+            yield from _measure(
+                study,
+                model,
+                settings,
+                job,
+                prepared,
+                name,
+                label,
+                reporter(progress, "explain", name, index, done, total, 0.8),
+                reporter(progress, "curves", name, index, done + 0.8, total, 0.2),
+            )
+            done += 1
+            tell(progress, "explain", name, index, done / total)
+
+
+def evaluate(
+    cases: Iterable[Case],
+    model: Classifier,
+    settings: Settings,
+    *,
+    known: Callable[[str], bool] | None = None,
+    progress: Callable[[Case, Step], None] | None = None,
+) -> Iterator[CaseResult]:
+    """Evaluate cases one after the other; a bad case costs that case only.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+    model : Classifier
+    settings : Settings
+    known : callable, optional
+        Told a case's key (see :func:`case_key`); where it answers True the case is
+        not computed again and its result carries nothing but the key.
+    progress : callable, optional
+        Called as ``progress(case, step)``; may raise :class:`Cancelled`.
+
+    Yields
+    ------
+    CaseResult
+        With `errors` filled and no outcomes where the case could not be read.
+    """
+    for case in cases:
+        yield _evaluate_case(case, model, settings, known, progress)
+
+
+def _evaluate_case(
+    case: Case,
+    model: Classifier,
+    settings: Settings,
+    known: Callable[[str], bool] | None,
+    progress: Callable[[Case, Step], None] | None,
+) -> CaseResult:
+    clock = Clock()
+
+    def report(step: Step) -> None:
+        clock.enter(step.stage)
+        if progress is not None:
+            progress(case, step)
+
+    stage = "read"
+    key = ""
+    notes: tuple[str, ...] = ()
+    try:
+        report(Step("read"))
+        study = load_case(case)
+        key, notes = case_key(case, study, model, settings), study.notes
+        if known is not None and known(key):
+            return CaseResult(case=case, key=key, resumed=True)
+        stage = "explain"
+        outcomes = tuple(
+            evaluate_study(study, model, settings, label=case.label, progress=report)
+        )
+        stage = "draw"
+        report(Step("draw", fraction=1.0))
+        return CaseResult(
+            case=case,
+            key=key,
+            outcomes=outcomes,
+            views=tuple(views(study, model, outcomes)),
+            errors=_method_errors(case, outcomes),
+            notes=notes,
+            seconds=clock.stop(),
+            provenance=provenance(study, model, settings.seed),
+        )
+    except (Cancelled, OutputError):
+        raise
+    except (MedXAIError, ValueError, RuntimeError, OSError, MemoryError) as error:
+        detail = str(error) or type(error).__name__
+        failure = CaseError(case.name, stage, type(error).__name__, detail)
+        return CaseResult(
+            case=case, key=key, errors=(failure,), notes=notes, seconds=clock.stop()
+        )
+
+
+def _method_errors(case: Case, outcomes: Sequence[Outcome]) -> tuple[CaseError, ...]:
+    failed = {(o.slice, o.method): o.reason for o in outcomes if o.status == "failed"}
+    return tuple(
+        CaseError(
+            case.name,
+            method if index is None else f"{method}, slice {index}",
+            "MethodError",
+            reason,
+        )
+        for (index, method), reason in failed.items()
+    )
+
+
+def _measure(
+    study: Study,
+    model: Classifier,
+    settings: Settings,
+    job: SliceJob,
+    prepared: Mapping[str, metrics.PreparedImage],
+    name: str,
+    label: str | None,
+    on_explain: Callable[[int, int], None] | None,
+    on_curves: Callable[[int, int], None] | None,
+) -> Iterator[Outcome]:
+    """Explain one slice by one method and measure the map under each preset."""
+    predicted = int(job.probabilities.argmax())
+    outcome = Outcome(
+        method=name,
+        preset="",
+        slice=job.input.slice,
+        status="ok",
+        reason="",
+        predicted_class=model.classes[predicted],
+        probability=float(job.probabilities[job.target]),
+        target_class=model.classes[job.target],
+        label=label,
+        correct=None if label is None else model.classes[predicted] == label,
+    )
+    parameters = settings.parameters.get(name, {})
+    try:
+        network_map = saliency_map(
+            model, name, job, parameters, settings.seed, on_explain
+        )
+    except MethodError as error:
+        for preset in settings.presets:
+            yield replace(outcome, preset=preset, status="failed", reason=str(error))
+        return
+    native = job.input.to_native(network_map)
+    mask = slice_mask(study, job.input.slice)
+    localization = None
+    if mask is not None and mask.any():
+        spacing = study.spacing
+        if job.input.slice is not None and spacing is not None:
+            spacing = spacing[1:]
+        localization = metrics.localize(native, mask, spacing=spacing)
+    for preset, image in prepared.items():
+        curves = image.curves(
+            network_map,
+            job.target,
+            label=None if label is None else model.class_index(label),
+            min_probability=settings.min_probability,
+            progress=on_curves,
+        )
+        reasons = [
+            f"{metric}: {curve.excluded}"
+            for metric, curve in (("AIC", curves.aic), ("SIC", curves.sic))
+            if curve.excluded is not None
+        ]
+        yield replace(
+            outcome,
+            preset=preset,
+            reason="; ".join(reasons),
+            curves=curves,
+            localization=localization,
+            map=native,
+        )
+
+
+def _explanation(
+    study: Study,
+    model: Classifier,
+    name: str,
+    jobs: Sequence[SliceJob],
+    native: Sequence[NDArray[np.float32]],
+    parameters: Mapping[str, Any],
+    seed: int,
+) -> Explanation:
+    indices = tuple(j.input.slice for j in jobs if j.input.slice is not None)
+    if indices:
+        volume = np.full(study.shape, np.nan, dtype=np.float32)
+        for index, part in zip(indices, native, strict=True):
+            volume[index] = part
+    else:
+        volume = native[0]
+    return Explanation(
+        method=name,
+        map=volume,
+        target=jobs[0].target,
+        target_class=model.classes[jobs[0].target],
+        slices=indices,
+        targets=tuple(j.target for j in jobs),
+        probabilities=np.stack([j.probabilities for j in jobs]),
+        provenance={
+            **provenance(study, model, seed),
+            "method": name,
+            "parameters": {**saliency.get(name).parameters, **parameters},
+            "target_layer": target_layer(model, name, jobs[0], parameters),
+        },
+    )

@@ -1,0 +1,227 @@
+"""Open a file or folder: list what it holds, and load one thing of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from napari_medxai.errors import StudyError
+from napari_medxai.study import Series, Study
+
+from . import nifti, raster
+from .dicom import listing, load_stack, pick
+from .dicom_series import Scan, scan
+from .formats import Kind, is_mask_name, kind_of, split_name, walk
+from .mask_files import MASK_FOLDER
+from .masks import find_masks
+
+__all__ = ["Contents", "load_study", "read_contents", "series"]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    images : tuple of Path
+        Raster and NIfTI files in natural order, masks left out.
+    scan : Scan
+        Its DICOM files.
+    masks : tuple of Path
+        Raster and NIfTI files that are masks, by their name or folder.
+    others : tuple of Path
+        Files of no known format.
+    """
+
+    images: tuple[Path, ...]
+    scan: Scan
+    masks: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+
+def read_contents(folder: Path) -> Contents:
+    """Sort the files below a folder; of DICOM files the headers are read."""
+    images: list[Path] = []
+    dicoms: list[Path] = []
+    masks: list[Path] = []
+    others: list[Path] = []
+    for path in walk(folder):
+        kind = kind_of(path)
+        relative = path.relative_to(folder)
+        if kind is None:
+            others.append(path)
+        elif kind == "dicom":
+            dicoms.append(path)
+        elif is_mask_name(path) or MASK_FOLDER in relative.parts[:-1]:
+            masks.append(path)
+        elif not _is_second_of_pair(path):
+            images.append(path)
+    found = scan(dicoms)
+    # Files that began like DICOM and were none after all.
+    counted = replace(found, ignored=found.ignored + len(others))
+    return Contents(tuple(images), counted, tuple(masks), tuple(others))
+
+
+def _is_second_of_pair(path: Path) -> bool:
+    """Whether this is the .img whose .hdr stands for both."""
+    stem, extension = split_name(path)
+    return extension == ".img" and any(
+        path.with_name(stem + ending).is_file() for ending in (".hdr", ".HDR")
+    )
+
+
+def series(path: str | Path) -> tuple[Series, ...]:
+    """List what a file or folder holds, from headers only.
+
+    Parameters
+    ----------
+    path : str or Path
+        An image file, or a folder, searched recursively. In folders, files that are
+        masks by their name or lie in a folder ``masks`` do not count.
+
+    Returns
+    -------
+    tuple of Series
+        Each with the key that `load_study` takes. A damaged file is listed with the
+        reason in its description.
+
+    Raises
+    ------
+    StudyError
+        Where the path does not exist or holds no image.
+    """
+    place = _existing(path)
+    if place.is_dir():
+        contents = read_contents(place)
+        found = _folder_series(place, contents)
+        if not found:
+            raise StudyError(f"no image found in {place.name}.")
+        return found
+    kind = _kind(place)
+    if kind == "raster":
+        return raster.series(place)
+    if kind == "nifti":
+        return nifti.series(place)
+    holdings = scan([place])
+    if not holdings.stacks:
+        pick(holdings, place, None)  # raises with the reason
+    return tuple(stack.series() for stack in holdings.stacks)
+
+
+def load_study(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    masks: str | Path | None = "auto",
+) -> Study:
+    """Open a study.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG, JPEG, TIFF, BMP, NIfTI or DICOM file, or a folder that holds one image
+        or DICOM series, or several of which `series` picks one.
+    series : str, optional
+        A key from `napari_medxai.series`: a SeriesInstanceUID or the pseudonym made
+        of it, a file's name within a folder, the index of a volume in a 4-D NIfTI.
+    masks : str, Path or None
+        ``"auto"`` finds ground truth beside the image, ``"none"`` or None leaves it
+        out, anything else is a mask file or a folder of masks.
+
+    Returns
+    -------
+    Study
+        Pixels after rescale on their native grid, affine and masks.
+
+    Raises
+    ------
+    StudyError
+        Where nothing can be read, several things could be and none is chosen, or a
+        mask does not fit. The text says what to do.
+    """
+    place = _existing(path)
+    study = _load_folder(place, series) if place.is_dir() else _load_file(place, series)
+    found, notes = find_masks(study, masks)
+    return study.with_masks(found, *notes)
+
+
+def _existing(path: str | Path) -> Path:
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise StudyError(f"{path}: there is no such file or folder.")
+    return place
+
+
+def _kind(path: Path) -> Kind:
+    kind = kind_of(path)
+    if kind is None:
+        raise StudyError(
+            f"{path.name}: is of no format that can be read; PNG, JPEG, TIFF, BMP, "
+            "NIfTI and DICOM can."
+        )
+    return kind
+
+
+def _load_file(path: Path, key: str | None) -> Study:
+    kind = _kind(path)
+    if kind == "nifti":
+        return nifti.load(path, volume=None if key == path.name else key)
+    if kind == "raster":
+        if key not in (None, path.name):
+            raise StudyError(f"{path.name}: is one image and has no series '{key}'.")
+        return raster.load(path)
+    found = scan([path])
+    return load_stack(pick(found, path, key), path, found)
+
+
+def _folder_series(folder: Path, contents: Contents) -> tuple[Series, ...]:
+    result = [stack.series() for stack in contents.scan.stacks]
+    for path in contents.images:
+        name = path.relative_to(folder).as_posix()
+        for one in _series_of(path):
+            key = name if one.key == path.name else f"{name}#{one.key}"
+            result.append(replace(one, key=key, description=f"{one.description}"))
+    return tuple(result)
+
+
+def _series_of(path: Path) -> tuple[Series, ...]:
+    return raster.series(path) if kind_of(path) == "raster" else nifti.series(path)
+
+
+def _load_folder(folder: Path, key: str | None) -> Study:
+    contents = read_contents(folder)
+    if key is not None:
+        for path in contents.images:
+            name = path.relative_to(folder).as_posix()
+            if key == name:
+                return _load_file(path, None)
+            if key.startswith(f"{name}#"):
+                return _load_file(path, key.removeprefix(f"{name}#"))
+    if contents.images:
+        count = len(contents.images) + len(contents.scan.stacks)
+        if key is None and count == 1:
+            return _load_file(contents.images[0], None)
+        if key is None:
+            raise StudyError(
+                f"{folder.name}: holds {count} images or series; choose one with "
+                f"series=:\n{_listing(folder, contents)}"
+            )
+    elif not contents.scan.stacks and not contents.scan.broken:
+        found = " but masks" if contents.masks else ""
+        if not contents.scan.companions:
+            raise StudyError(
+                f"no image found in {folder.name}{found}. PNG, JPEG, TIFF, BMP, NIfTI "
+                "and DICOM can be read."
+            )
+    stack = pick(contents.scan, folder, key)
+    return load_stack(stack, folder, contents.scan)
+
+
+def _listing(folder: Path, contents: Contents, limit: int = 20) -> str:
+    """First keys of a folder, without opening its images."""
+    lines = [listing([stack]) for stack in contents.scan.stacks[:limit]]
+    left = max(0, limit - len(lines))
+    lines += [f"  {p.relative_to(folder).as_posix()}" for p in contents.images[:left]]
+    more = len(contents.scan.stacks) + len(contents.images) - len(lines)
+    return "\n".join(lines) + (f"\n  and {more} more" if more > 0 else "")

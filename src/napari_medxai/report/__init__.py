@@ -1,0 +1,44 @@
+"""Tables, figures and the HTML report of a run."""
+
+from __future__ import annotations
+
+from .assembly import assemble, overlay_stem
+from .content import MethodFacts, ModelFacts, ReportData, RunFacts
+from .html import render_report
+from .overlay import export_pngs, overlay_picture, picture_bytes
+from .store import Row, Store, StoredCase, picture_name
+from .summary import Summary, SummaryLine, summarise
+from .tables import (
+    RESULT_COLUMNS,
+    SUMMARY_COLUMNS,
+    write_curves,
+    write_errors,
+    write_results,
+    write_summary,
+)
+
+__all__ = [
+    "RESULT_COLUMNS",
+    "SUMMARY_COLUMNS",
+    "MethodFacts",
+    "ModelFacts",
+    "ReportData",
+    "Row",
+    "RunFacts",
+    "Store",
+    "StoredCase",
+    "Summary",
+    "SummaryLine",
+    "assemble",
+    "export_pngs",
+    "overlay_picture",
+    "overlay_stem",
+    "picture_bytes",
+    "picture_name",
+    "render_report",
+    "summarise",
+    "write_curves",
+    "write_errors",
+    "write_results",
+    "write_summary",
+]

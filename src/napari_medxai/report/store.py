@@ -1,0 +1,282 @@
+"""Finished cases on disk: each durable on its own, tables are made from them.
+
+A finished case is a folder ``.cases/KEY/`` with ``case.json`` (rows, knots of the
+curves, errors) and its small pictures. It is written under another name and renamed,
+so that it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_medxai.errors import OutputError
+from napari_medxai.files import output_errors
+from napari_medxai.metrics import InformationCurve, Localization
+from napari_medxai.results import CaseError, CaseResult, Outcome
+
+__all__ = ["Row", "Store", "StoredCase"]
+
+FOLDER = ".cases"
+RECORD = "case.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of ``results.csv`` with its curves."""
+
+    case: str
+    patient: str | None
+    method: str
+    preset: str
+    slice: int | None
+    status: str
+    reason: str
+    predicted_class: str
+    probability: float
+    target_class: str
+    label: str | None
+    correct: bool | None
+    aic: InformationCurve | None
+    sic: InformationCurve | None
+    knots: Mapping[str, Sequence[float]] | None
+    localization: Localization | None
+
+    @property
+    def stratum(self) -> str:
+        """The class a row counts for: its label, else the class explained."""
+        return self.label or self.target_class
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCase:
+    """A finished case as it was stored.
+
+    Attributes
+    ----------
+    name, key : str
+    rows : tuple of Row
+    probabilities : mapping of slice to mapping of class to probability
+    errors : tuple of CaseError
+    notes : tuple of str
+    seconds : mapping of str to float
+    provenance : mapping
+    pictures : mapping of (slice, method) to Path
+        Small overlays; method "" is the plain image.
+    """
+
+    name: str
+    key: str
+    rows: tuple[Row, ...]
+    probabilities: Mapping[int | None, Mapping[str, float]]
+    errors: tuple[CaseError, ...]
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    pictures: Mapping[tuple[int | None, str], Path] = field(default_factory=dict)
+
+
+class Store:
+    """The finished cases below an output folder.
+
+    Parameters
+    ----------
+    out : Path
+        The batch's output folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.root = out / FOLDER
+
+    def clear(self) -> None:
+        """Forget all finished cases (``--overwrite``)."""
+        with output_errors(self.root):
+            if self.root.is_dir():
+                shutil.rmtree(self.root)
+
+    def has(self, key: str) -> bool:
+        """Whether a finished case of this key is there."""
+        return (self.root / key / RECORD).is_file()
+
+    def save(self, result: CaseResult, pictures: Mapping[str, bytes]) -> None:
+        """Make a finished case durable.
+
+        Parameters
+        ----------
+        result : CaseResult
+        pictures : mapping of str to bytes
+            WebP files by the names of :func:`picture_name`.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written; nothing stands under the final name then.
+        """
+        with output_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".", dir=self.root))
+            try:
+                record = json.dumps(_record(result), allow_nan=False)
+                files = {RECORD: record.encode(), **pictures}
+                for name, content in files.items():
+                    with (temporary / name).open("wb") as file:
+                        file.write(content)
+                        file.flush()
+                        os.fsync(file.fileno())
+                final = self.root / result.key
+                if final.exists():
+                    shutil.rmtree(final)
+                temporary.replace(final)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+
+    def load(self, key: str) -> StoredCase:
+        """Read a finished case.
+
+        Raises
+        ------
+        OutputError
+            If its record is damaged.
+        """
+        folder = self.root / key
+        try:
+            data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            return _case(key, data, folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{folder}: the stored case is damaged ({error}); run the same "
+                "command with --overwrite."
+            ) from error
+
+    def load_all(self, keys: Sequence[str]) -> Iterator[StoredCase]:
+        """Read finished cases one after the other."""
+        for key in keys:
+            yield self.load(key)
+
+
+def picture_name(index: int | None, method: str) -> str:
+    """File name of a stored picture; method "" is the plain image."""
+    where = "image" if index is None else f"slice{index}"
+    safe = "".join(c if c.isalnum() or c in "_-" else "-" for c in method)
+    return f"{where}.{safe or 'plain'}.webp"
+
+
+def _record(result: CaseResult) -> dict[str, Any]:
+    return {
+        "name": result.case.name,
+        "patient": result.case.patient,
+        "rows": [_row_record(o) for o in result.outcomes],
+        "probabilities": [
+            {"slice": v.slice, "classes": dict(v.probabilities)} for v in result.views
+        ],
+        "errors": [asdict(e) for e in result.errors],
+        "notes": list(result.notes),
+        "seconds": dict(result.seconds),
+        "provenance": dict(result.provenance),
+    }
+
+
+def _row_record(outcome: Outcome) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        name: getattr(outcome, name)
+        for name in (
+            "method",
+            "preset",
+            "slice",
+            "status",
+            "reason",
+            "predicted_class",
+            "probability",
+            "target_class",
+            "label",
+            "correct",
+        )
+    }
+    curves = outcome.curves
+    if curves is not None:
+        for name, curve in (("aic", curves.aic), ("sic", curves.sic)):
+            record[name] = {
+                "excluded": curve.excluded,
+                "x": [float(v) for v in curve.knots_x],
+                "y": [float(v) for v in curve.knots_y],
+            }
+        record["knots"] = {
+            "threshold": curves.knots.thresholds.tolist(),
+            "revealed": curves.knots.revealed.tolist(),
+            "size": curves.knots.sizes.tolist(),
+            "probability": curves.knots.probabilities.tolist(),
+            "predicted": curves.knots.predicted.tolist(),
+        }
+    if outcome.localization is not None:
+        record["localization"] = {
+            k: None if isinstance(v, float) and math.isnan(v) else v
+            for k, v in asdict(outcome.localization).items()
+        }
+    return record
+
+
+def _case(key: str, data: Mapping[str, Any], folder: Path) -> StoredCase:
+    rows = tuple(_row(data, row) for row in data["rows"])
+    pictures = {}
+    for index, method in {(r.slice, m) for r in rows for m in ("", r.method)}:
+        path = folder / picture_name(index, method)
+        if path.is_file():
+            pictures[index, method] = path
+    return StoredCase(
+        name=data["name"],
+        key=key,
+        rows=rows,
+        probabilities={p["slice"]: p["classes"] for p in data["probabilities"]},
+        errors=tuple(CaseError(**e) for e in data["errors"]),
+        notes=tuple(data["notes"]),
+        seconds=data["seconds"],
+        provenance=data["provenance"],
+        pictures=pictures,
+    )
+
+
+def _row(data: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
+    curves = {
+        name: InformationCurve.from_knots(
+            name,
+            row[name]["x"],
+            row[name]["y"],
+            preset=row["preset"],
+            excluded=row[name]["excluded"],
+        )
+        for name in ("aic", "sic")
+        if name in row
+    }
+    localization = None
+    if "localization" in row:
+        values = row["localization"]
+        numbers: dict[str, Any] = {
+            k: math.nan if v is None else v for k, v in values.items()
+        }
+        localization = Localization(**numbers)
+    return Row(
+        case=data["name"],
+        patient=data["patient"],
+        method=row["method"],
+        preset=row["preset"],
+        slice=row["slice"],
+        status=row["status"],
+        reason=row["reason"],
+        predicted_class=row["predicted_class"],
+        probability=row["probability"],
+        target_class=row["target_class"],
+        label=row["label"],
+        correct=row["correct"],
+        aic=curves.get("aic"),
+        sic=curves.get("sic"),
+        knots=row.get("knots"),
+        localization=localization,
+    )

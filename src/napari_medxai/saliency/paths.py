@@ -1,0 +1,92 @@
+"""Integrated gradients, straight from a baseline image to the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _checks
+from ._checks import Baseline, Reduce
+from .network import Score, Session
+from .registry import method
+
+__all__ = ["integrate", "integrated_gradients"]
+
+
+@method(
+    "integrated_gradients",
+    label="Integrated gradients",
+    family="path",
+    reference="Sundararajan et al. 2017, arXiv:1703.01365",
+)
+def integrated_gradients(
+    session: Session,
+    x: Tensor,
+    target: Tensor,
+    *,
+    steps: int = 25,
+    baseline: Baseline = 0.0,
+    score: Score = "logit",
+    reduce: Reduce = "abs_sum",
+) -> Tensor:
+    """Gradient averaged along the straight path from a baseline, times the way.
+
+    Follows PAIR: points at ``linspace(0, 1, steps)`` with both ends, their plain
+    mean. On z-scored images the default baseline 0 is the mean image, not black.
+
+    Parameters
+    ----------
+    session, x, target
+        See :mod:`~napari_medxai.saliency.registry`.
+    steps
+        Points on the path.
+    baseline
+        Baseline image in the units of ``x``: a value, or a tensor that spreads over
+        (B, C, *spatial).
+    score
+        ``"logit"`` or the softmax ``"probability"``.
+    reduce
+        Over channels: ``"abs_sum"`` Σ|a|, or the signed ``"sum"`` Σa.
+
+    Returns
+    -------
+    torch.Tensor
+        Maps (B, *spatial).
+    """
+    _checks.choice(session, "reduce", reduce, ("abs_sum", "sum"))
+    _checks.count(session, "steps", steps)
+    start = _checks.baseline_like(session, baseline, x)
+    session.expect(len(x) * steps)
+    attribution = torch.stack(
+        [
+            integrate(session, x[i], start[i], target[i], steps=steps, score=score)
+            for i in range(len(x))
+        ]
+    )
+    return _checks.reduced(session, attribution, reduce)
+
+
+def integrate(
+    session: Session,
+    image: Tensor,
+    baseline: Tensor,
+    target: Tensor,
+    *,
+    steps: int,
+    score: Score,
+) -> Tensor:
+    """Integrated gradients (C, *spatial) of one image.
+
+    The batches hold points of this image's path alone, so that its result does not
+    depend on other images.
+    """
+    way = image - baseline
+    alphas = torch.linspace(0, 1, steps, dtype=torch.float64)
+    alphas = alphas.to(image.dtype).to(image.device)
+    alphas = alphas.reshape(-1, *[1] * image.ndim)
+    total = torch.zeros_like(image)
+    for part in session.batches(steps):
+        points = baseline + alphas[part] * way
+        gradient = session.gradient(points, target.expand(len(points)), score=score)
+        total += gradient.sum(dim=0)
+    return total * way / steps

@@ -1,0 +1,40 @@
+"""What is asked of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What is asked of the engine.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        Registered names, in the order they run.
+    parameters : mapping
+        Keyword arguments by method.
+    target : str
+        ``predicted``, ``label`` or a class name: which class is explained.
+    slices : str or None
+        ``mask``, ``middle``, ``all`` or ``A:B`` along array axis 0; None is ``mask``
+        where there is one, else ``middle``.
+    presets : tuple of str
+        Presets of the information curves.
+    seed : int
+    min_probability : float
+        Below this probability of the target on the original the curve is excluded.
+    """
+
+    methods: tuple[str, ...]
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    target: str = "predicted"
+    slices: str | None = None
+    presets: tuple[str, ...] = ("pair",)
+    seed: int = 0
+    min_probability: float = 0.8

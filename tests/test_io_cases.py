@@ -1,0 +1,272 @@
+"""Which cases a run has: folders, tables, labels, and one name for each."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from dicom_files import dataset, save, uid, volume, write_stack
+from napari_medxai.errors import StudyError
+from napari_medxai.io import find_cases, load_case, load_study, series
+from test_io_masks import segmentation, two_masks
+
+IMAGE = np.arange(48, dtype=np.uint8).reshape(6, 8)
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path_factory, monkeypatch) -> None:
+    folder = tmp_path_factory.getbasetemp() / "config"
+    monkeypatch.setenv("MEDXAI_CONFIG_DIR", str(folder))
+
+
+def png(path: Path, array: np.ndarray = IMAGE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def names(*inputs: Path, **options) -> list[str]:
+    return [case.name for case in find_cases(inputs, **options).cases]
+
+
+def test_a_folder_gives_its_images_in_natural_order(tmp_path) -> None:
+    for name in ("b10.png", "b9.png", "sub/a.jpg", "b9_mask.png", "masks/b10.png"):
+        png(tmp_path / name)
+    png(tmp_path / ".hidden.png")
+    png(tmp_path / ".thumbs" / "x.png")
+    (tmp_path / "README.md").write_text("text")
+    nib.save(nib.Nifti1Image(volume(), np.eye(4)), tmp_path / "v.nii.gz")
+    found = find_cases(tmp_path)
+    assert [case.name for case in found.cases] == [
+        "b9.png",
+        "b10.png",
+        "sub/a.jpg",
+        "v.nii.gz",
+    ]
+    assert len(found) == 4
+    reasons = {one.path.name: one.reason for one in found.skipped}
+    assert reasons["b9_mask.png"] == "a mask"
+    assert reasons["b10.png"] == "a mask"
+    assert reasons["README.md"] == "not an image"
+    # Named directly, it is what the user wants.
+    assert names(tmp_path / "b9_mask.png") == ["b9_mask.png"]
+
+
+def test_a_damaged_image_is_a_case_that_fails_later(tmp_path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG broken")
+    (tmp_path / "b.nii.gz").write_bytes(b"")
+    (tmp_path / "c.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 50)
+    png(tmp_path / "d.png")
+    cases = find_cases(tmp_path).cases
+    assert [case.name for case in cases] == ["a.png", "b.nii.gz", "c.dcm", "d.png"]
+    for case in cases[:3]:
+        with pytest.raises(StudyError, match=case.name):
+            load_case(case)
+    np.testing.assert_array_equal(load_case(cases[3]).array, IMAGE)
+
+
+def test_dicom_is_grouped_by_series(tmp_path) -> None:
+    one, two = volume(4), volume(3) + 500
+    files = write_stack(tmp_path / "x", one, series="one", order=[0, 2, 4, 6])
+    write_stack(tmp_path / "x", two, series="two", order=[1, 3, 5])
+    png(tmp_path / "y" / "a.png")
+    segmentation(files, two_masks(one.shape), tmp_path / "truth" / "seg.dcm")
+    found = find_cases(tmp_path)
+    by_series = {case.series: case for case in found.cases}
+    assert set(by_series) == {uid("one"), uid("two"), None}
+    first = load_case(by_series[uid("one")])
+    np.testing.assert_array_equal(first.array, one)
+    assert first.identifier == by_series[uid("one")].name
+    # The SEG of a sibling folder is found, as it refers to the series.
+    np.testing.assert_array_equal(first.masks["tumour"], two_masks(one.shape)["tumour"])
+    second = load_case(by_series[uid("two")])
+    np.testing.assert_array_equal(second.array, two)
+    assert not second.masks
+    assert any(one.reason == "a DICOM SEG" for one in found.skipped)
+    none = find_cases(tmp_path, masks="none").cases
+    assert not any(load_case(case).masks for case in none if case.mask is None)
+
+
+def test_a_case_opens_as_load_study_does(tmp_path) -> None:
+    write_stack(tmp_path, volume())
+    scout = dataset(volume(1)[0], orientation=(0.0, 1.0, 0.0, 0.0, 0.0, -1.0))
+    save(scout, tmp_path / "scout.dcm")
+    cases = find_cases(tmp_path).cases
+    assert {case.series for case in cases} == {one.key for one in series(tmp_path)}
+    for case in cases:
+        expected = load_study(tmp_path, series=case.series)
+        study = load_case(pickle.loads(pickle.dumps(case)))
+        np.testing.assert_array_equal(study.array, expected.array)
+        np.testing.assert_array_equal(study.affine_lps, expected.affine_lps)
+        assert study.identifier == expected.identifier == case.name
+
+
+def test_a_series_that_vanished_is_said(tmp_path) -> None:
+    paths = write_stack(tmp_path, volume())
+    (case,) = find_cases(tmp_path).cases
+    for path in paths:
+        path.unlink()
+    with pytest.raises(StudyError, match="changed or vanished"):
+        load_case(case)
+
+
+@pytest.mark.parametrize("start", ["", "images"])
+def test_labels_beside_the_images_folder(tmp_path, start) -> None:
+    for name in ("1.png", "2.png", "sub/3.png"):
+        png(tmp_path / "images" / name)
+    (tmp_path / "labels.csv").write_text(
+        "file,label,fold,patient\n1.png, glioma ,1,p1\nsub/3.png,normal,2,\n"
+    )
+    cases = find_cases(tmp_path / start).cases
+    found = {case.path.name: (case.label, case.patient) for case in cases}
+    assert found == {
+        "1.png": ("glioma", "p1"),
+        "2.png": (None, None),
+        "3.png": ("normal", None),
+    }
+    assert load_case(cases[0]).patient == "p1"
+
+
+def test_the_nearest_table_counts(tmp_path) -> None:
+    for name in ("one/a.png", "two/a.png", "two/b.png"):
+        png(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("file,label\none/a.png,x\ntwo/b.png,y\n")
+    (tmp_path / "two" / "labels.csv").write_text("\ufefffile,label\na.png,z\n")
+    found = {case.name: case.label for case in find_cases(tmp_path).cases}
+    assert found == {"one/a.png": "x", "two/a.png": "z", "two/b.png": "y"}
+
+
+def test_a_given_table_replaces_those_found(tmp_path) -> None:
+    png(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "labels.csv").write_text("file,label\na.png,x\n")
+    (tmp_path / "mine.csv").write_text("file,label\na.png,y\n")
+    (case,) = find_cases(tmp_path / "in", labels=tmp_path / "mine.csv").cases
+    assert case.label == "y"
+    with pytest.raises(StudyError, match="no such file"):
+        find_cases(tmp_path / "in", labels=tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("row", ["IM001.dcm", "x/IM001.dcm", "x", "deep/x"])
+def test_labels_of_a_dicom_series_by_file_or_folder(tmp_path, row) -> None:
+    write_stack(tmp_path / "deep" / "x", volume())
+    place = tmp_path / "deep" if row.startswith("x/") else tmp_path
+    (place / "labels.csv").write_text(f"file,label\n{row},glioma\n")
+    (case,) = find_cases(tmp_path).cases
+    assert case.label == "glioma"
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("file,class\na.png,x\n", "'label'"),
+        ("name,label\na.png,x\n", "'file'"),
+        ("", "'file', 'label'"),
+        ("file,label\na.png,x\na.png,y\n", "line 3"),
+    ],
+)
+def test_a_wrong_table_is_refused(tmp_path, text, match) -> None:
+    png(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(StudyError, match=rf"labels\.csv.*{match}"):
+        find_cases(tmp_path)
+    (tmp_path / "labels.csv").write_bytes(b"file,label\n\xff\xfe,x\n")
+    with pytest.raises(StudyError, match=r"labels\.csv.*UTF-8"):
+        find_cases(tmp_path)
+
+
+def test_a_list_of_cases(tmp_path) -> None:
+    png(tmp_path / "data" / "a.png")
+    mask = np.zeros_like(IMAGE)
+    mask[1, 2] = 9
+    png(tmp_path / "truth" / "t.png", mask)
+    write_stack(tmp_path / "ct", volume())
+    table = tmp_path / "list.csv"
+    table.write_text(
+        "image,mask,label,patient,site\n"
+        "data/a.png,truth/t.png,x,p1,here\n"
+        "ct,,y,,there\n"
+        "absent.png,,z,,\n"
+    )
+    cases = find_cases(table).cases
+    assert len(cases) == 3
+    by_label = {case.label: case for case in cases}
+    first = load_case(by_label["x"])
+    assert by_label["x"].name == "data/a.png"
+    assert np.argwhere(first.masks["mask"]).tolist() == [[1, 2]]
+    assert first.patient == "p1"
+    second = by_label["y"]
+    assert second.series == uid("one")
+    assert second.name == load_case(second).identifier
+    assert second.patient == second.name.split("/")[0]
+    with pytest.raises(StudyError, match=r"absent\.png"):
+        load_case(by_label["z"])
+    table.write_text("picture\na.png\n")
+    with pytest.raises(StudyError, match="'image'"):
+        find_cases(table)
+    table.write_text("image\n")
+    with pytest.raises(StudyError, match="no image found"):
+        find_cases(table)
+
+
+def test_names_stay_unique_and_the_order_does_not_depend_on_the_inputs(
+    tmp_path,
+) -> None:
+    png(tmp_path / "one" / "a.png")
+    png(tmp_path / "two" / "a.png")
+    png(tmp_path / "two" / "b.png")
+    one, two = tmp_path / "one", tmp_path / "two"
+    expected = ["b.png", "one/a.png", "two/a.png"]
+    assert names(one, two) == names(two, one) == expected
+    # Named twice, counted once.
+    assert len(names(two, two / "b.png", two)) == 2
+    deep = png(tmp_path / "x" / "one" / "a.png").parent
+    assert len(set(names(one, deep))) == 2
+
+
+def test_nothing_found_is_an_error(tmp_path) -> None:
+    (tmp_path / "readme.txt").write_text("nothing")
+    with pytest.raises(StudyError, match="no image found in"):
+        find_cases(tmp_path)
+    with pytest.raises(StudyError, match="no image found in"):
+        load_study(tmp_path)
+    with pytest.raises(StudyError, match="no image found in"):
+        find_cases(tmp_path / "readme.txt")
+    with pytest.raises(StudyError, match="no such file or folder"):
+        find_cases(tmp_path / "absent")
+
+
+def test_a_folder_of_several_things_lists_them(tmp_path) -> None:
+    png(tmp_path / "a.png")
+    (only,) = series(tmp_path)
+    np.testing.assert_array_equal(load_study(tmp_path).array, IMAGE)
+    np.testing.assert_array_equal(load_study(tmp_path, series=only.key).array, IMAGE)
+    png(tmp_path / "sub" / "b.png", IMAGE[::-1].copy())
+    write_stack(tmp_path / "ct", volume())
+    keys = [one.key for one in series(tmp_path)]
+    assert keys == [uid("one"), "a.png", "sub/b.png"]
+    with pytest.raises(StudyError, match="holds 3 images or series") as caught:
+        load_study(tmp_path)
+    assert all(key in str(caught.value) for key in keys)
+    second = load_study(tmp_path, series="sub/b.png")
+    np.testing.assert_array_equal(second.array, IMAGE[::-1])
+    np.testing.assert_array_equal(load_study(tmp_path, series=keys[0]).array, volume())
+
+
+def test_real_folder_of_slices(shared_data) -> None:
+    folder = shared_data / "brain-tumor-mri-512"
+    found = find_cases(folder)
+    assert len(found) == 60
+    assert {case.label for case in found.cases} == {
+        "glioma",
+        "meningioma",
+        "pituitary",
+    }
+    assert all(case.name.startswith("images/") for case in found.cases)
+    assert len(find_cases(folder / "images")) == 60
+    study = load_case(found.cases[7])
+    assert study.masks["mask"].any()
