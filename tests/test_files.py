@@ -16,7 +16,7 @@ def test_writes_whole_files_and_leaves_nothing_else(tmp_path):
     write_atomically(path, b"one")
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
-    assert os.listdir(path.parent) == ["b.txt"]
+    assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, number, words)
         write_atomically(path, b"new")
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["table.csv"]
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path):

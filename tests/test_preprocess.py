@@ -92,7 +92,9 @@ def test_the_network_sees_radiological_convention(order, signs, letters):
             spacing=study.spacing,
         )
         image = SPEC.apply(marked, 12).image.astype(float)
-        first, last = (image[4], image[-5]) if axis == 0 else (image[:, 4], image[:, -5])
+        first, last = (
+            (image[4], image[-5]) if axis == 0 else (image[:, 4], image[:, -5])
+        )
         assert first.mean() > last.mean() + 50
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
@@ -22,7 +25,14 @@ from qtpy.QtWidgets import (
 
 from .catalogue import FAMILIES, MethodEntry
 
-__all__ = ["MethodList", "ProbabilityBars", "RunRow", "research_label"]
+__all__ = [
+    "FolderRow",
+    "MethodList",
+    "ProbabilityBars",
+    "RunRow",
+    "fit_width",
+    "research_label",
+]
 
 NAME = Qt.ItemDataRole.UserRole
 STEPS = 1000
@@ -34,6 +44,45 @@ def research_label() -> QLabel:
     label.setWordWrap(True)
     label.setStyleSheet("font-style: italic;")
     return label
+
+
+def fit_width(area: QScrollArea, inner: QWidget) -> None:
+    """Put a dock's content into its scroll area, which scrolls downwards only."""
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(inner)
+    bar = area.verticalScrollBar()
+    width = bar.sizeHint().width() if bar is not None else 0
+    area.setMinimumWidth(max(300, inner.minimumSizeHint().width()) + width)
+
+
+class FolderRow(QWidget):
+    """A folder, and a button to choose it."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.path: Path | None = None
+        self._title = title
+        self._name = QLabel("not chosen")
+        self._button = QPushButton("Choose…")
+        self._button.setAccessibleName(title)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._name, 1)
+        layout.addWidget(self._button)
+        self._button.clicked.connect(self._on_clicked)
+
+    def set_path(self, path: Path) -> None:
+        """Choose a folder."""
+        self.path = path
+        self._name.setText(path.name or str(path))
+        self._name.setToolTip(str(path))
+
+    def _on_clicked(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, self._title)
+        if chosen:
+            self.set_path(Path(chosen))
 
 
 class MethodList(QTreeWidget):
@@ -162,7 +211,9 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return (
+        f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    )
 
 
 class ProbabilityBars(QWidget):
@@ -171,6 +222,7 @@ class ProbabilityBars(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._title = QLabel("Class probabilities")
+        self._title.setWordWrap(True)
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setVerticalSpacing(2)
@@ -218,6 +270,7 @@ class ProbabilityBars(QWidget):
             bar.setFixedHeight(max(8, bar.fontMetrics().height() - 4))
             bar.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             row = len(self._rows)
-            for column, widget in enumerate((name, bar, value)):
-                self._grid.addWidget(widget, row, column)
+            self._grid.addWidget(name, row, 0)
+            self._grid.addWidget(bar, row, 1)
+            self._grid.addWidget(value, row, 2)
             self._rows.append((name, bar, value))

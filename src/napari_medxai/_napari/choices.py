@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -88,6 +88,7 @@ class Choices(QWidget):
         self._checked = tuple(checked)
         self._catalogue: Catalogue | None = None
         self._layers: list[Any] = []
+        self._of_folder = False
         self.study, self.model = _combo("Study"), _combo("Model")
         self.target, self.slices = _combo("Class to explain"), _combo("Slices")
         self.methods = MethodList()
@@ -145,6 +146,16 @@ class Choices(QWidget):
         self._add_model(entry)
         self.model.setCurrentIndex(self.model.count() - 1)
 
+    def set_for_folder(self, of_folder: bool) -> None:
+        """Offer what makes sense for a folder: no current slice."""
+        model: Any = self.slices.model()
+        index = self.slices.findData("current")
+        model.item(index).setEnabled(not of_folder)
+        self._of_folder = of_folder
+        if of_folder and self.slices.currentIndex() == index:
+            self.slices.setCurrentIndex(self.slices.findData("middle"))
+        self._on_study()
+
     def request(self, *, need_study: bool = True) -> Request:
         """Return what the form asks for now.
 
@@ -153,7 +164,7 @@ class Choices(QWidget):
         UsageError, StudyError
             If something is missing; the text says what.
         """
-        opened = self.current_study()
+        opened = self.current_study() if need_study else None
         if need_study and opened is None:
             raise UsageError(
                 "No study is open. Open an image, or take one from File > Open Sample."
@@ -165,12 +176,13 @@ class Choices(QWidget):
         if not methods:
             raise UsageError("No method is checked. Check at least one.")
         slices: str | tuple[int, ...] | None = self.slices.currentData()
-        if opened is None or not opened.study.is_volume or entry.volumetric:
+        image = need_study and (opened is None or not opened.study.is_volume)
+        if image or entry.volumetric:
             slices = None
-        elif slices == "current":
+        elif opened is not None and slices == "current":
             slices = (current_slice(self._viewer, opened),)
         return Request(
-            opened=opened if need_study else None,
+            opened=opened,
             model=entry.path,
             target=str(self.target.currentData()),
             slices=slices,
@@ -228,16 +240,16 @@ class Choices(QWidget):
         layer = self._layer()
         self.study.setToolTip("" if layer is None else layer.name)
         volume = layer is not None and layer.ndim == 3
-        self.slices.setEnabled(volume)
-        if volume:
-            self._on_slices_available(layer)
+        self.slices.setEnabled(volume or self._of_folder)
+        if volume or self._of_folder:
+            self._offer_slices(None if self._of_folder else layer)
         self.study_changed.emit()
 
-    def _on_slices_available(self, layer: Any) -> None:
-        """Offer the slices with lesion only where a mask says which these are."""
-        study = role_of(layer).get("study")
+    def _offer_slices(self, layer: Any) -> None:
+        """Offer the slices with lesion only where a mask may say which these are."""
+        study = None if layer is None else role_of(layer).get("study")
         mask = None if study is None else study.mask
-        has = mask is not None and bool(mask.any())
+        has = layer is None or (mask is not None and bool(mask.any()))
         index = self.slices.findData("mask")
         model: Any = self.slices.model()
         item = model.item(index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
+from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
@@ -13,15 +13,15 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QScrollArea,
-    QSlider,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QLabeledSlider
 
 from napari_medxai.errors import MedXAIError
-from napari_medxai.results import Explanation, Step
+from napari_medxai.results import Explanation
 
-from ._widgets import ProbabilityBars, RunRow, research_label
+from ._widgets import ProbabilityBars, RunRow, fit_width, research_label
 from .catalogue import Catalogue, catalogue_job, load_cached
 from .choices import Choices, Request
 from .layers import KEY, map_to_layer
@@ -29,12 +29,14 @@ from .overlays import apply_look, layer_name, look
 from .runner import Job, Reporter, Runner
 from .studies import OpenStudy, current_slice, show_slice, transform_of
 from .styling import plain, role_of, show_plane, watch
+from .wording import words
 
 __all__ = ["ExplainDock"]
 
 CHECKED = ("gradcam", "scorecam", "xrai")
-PERCENTILE, OPACITY = 80, 55
-COLOURBAR = (14, 110)
+PERCENTILE, OPACITY = 90, 55
+COLOURBAR = (14, 150)
+COLOURBAR_FONT = 7
 
 
 def explain_job(request: Request, labels: dict[str, str]) -> Job:
@@ -55,30 +57,16 @@ def explain_job(request: Request, labels: dict[str, str]) -> Job:
         model = load_cached(request.model, report)
         assert request.opened is not None
 
-        def progress(step: Step) -> None:
-            report(step.fraction, words(step, labels))
-
         yield from engine.explain(
             request.opened.study,
             model,
             request.methods,
             target=request.target,
             slices=request.slices,
-            progress=progress,
+            progress=lambda step: report(step.fraction, words(step, labels)),
         )
 
     return job
-
-
-def words(step: Step, labels: dict[str, str]) -> str:
-    """Return what is being done, for the status line."""
-    where = "" if step.slice is None else f", slice {step.slice}"
-    if step.stage == "predict":
-        return f"Asking the network{where}"
-    if step.stage == "curves":
-        method = labels.get(step.method, step.method)
-        return f"Information curves{f' of {method}' if method else ''}{where}"
-    return f"{labels.get(step.method, step.method) or 'Reading'}{where}"
 
 
 class ExplainDock(QScrollArea):
@@ -93,9 +81,6 @@ class ExplainDock(QScrollArea):
         super().__init__()
         self._viewer = napari_viewer
         watch(napari_viewer)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.choices = Choices(napari_viewer, CHECKED)
         self.run_row = RunRow("Explain")
         self.probabilities = ProbabilityBars()
@@ -104,7 +89,7 @@ class ExplainDock(QScrollArea):
         self.shown.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.threshold = _slider("Threshold in percent of the map's pixels", PERCENTILE)
+        self.threshold = _slider("Hide this share of the pixels, in %", PERCENTILE)
         self.opacity = _slider("Opacity", OPACITY)
         self._build()
         self._opened: OpenStudy | None = None
@@ -125,12 +110,11 @@ class ExplainDock(QScrollArea):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Map shown", self.shown)
-        form.addRow("Hide below", self.threshold)
-        form.addRow("Opacity", self.opacity)
+        form.addRow("Hide lowest %", self.threshold)
+        form.addRow("Opacity %", self.opacity)
         layout.addLayout(form)
         layout.addWidget(research_label())
-        self.setWidget(inner)
-        self.setMinimumWidth(300)
+        fit_width(self, inner)
         self.probabilities.setVisible(False)
         self._set_maps_enabled(False)
 
@@ -219,12 +203,12 @@ class ExplainDock(QScrollArea):
         }
         first = not self._maps
         self._remove_old(explanation, case)
-        layer = plain(
-            self._viewer.add_image(
-                data, visible=first, opacity=self.opacity.value() / 100, **arguments
-            )
+        layer = Image(
+            data, visible=first, opacity=self.opacity.value() / 100, **arguments
         )
+        self._viewer.layers.insert(self._place(case), layer)
         layer.colorbar.size = COLOURBAR
+        layer.colorbar.font_size = COLOURBAR_FONT
         layer.colorbar.visible = True
         apply_look(layer, look(explanation.map, self.threshold.value()))
         self._keep_study_active(opened)
@@ -261,6 +245,14 @@ class ExplainDock(QScrollArea):
     def _fail(self, text: str) -> None:
         self.run_row.status.setText(text)
         show_error(text)
+
+    def _place(self, case: str) -> int:
+        """Index for a new map: over the study and its maps, under its outlines."""
+        for index, layer in enumerate(self._viewer.layers):
+            entry = role_of(layer)
+            if (entry.get("role"), entry.get("identifier")) == ("mask", case):
+                return index
+        return len(self._viewer.layers)
 
     def _remove_old(self, explanation: Explanation, case: str) -> None:
         """Drop the map of an earlier run that this one replaces."""
@@ -313,7 +305,6 @@ class ExplainDock(QScrollArea):
         self._show_probabilities()
 
     def _on_threshold(self, value: int) -> None:
-        self.threshold.setToolTip(f"Hide the lowest {value} % of the map's pixels")
         for layer, explanation in self._maps:
             apply_look(layer, look(explanation.map, value))
 
@@ -345,19 +336,19 @@ class ExplainDock(QScrollArea):
             current = current_slice(self._viewer, self._opened)
             if current in explanation.slices:
                 row = explanation.slices.index(current)
-            where = f", slice {explanation.slices[row]}"
+            where = f", array slice {explanation.slices[row]}"
         self.probabilities.setVisible(True)
         self.probabilities.show_probabilities(
             self._classes,
-            np.asarray(explanation.probabilities[row]),
+            [float(p) for p in explanation.probabilities[row]],
             target=explanation.targets[row],
             title=f"The network's answer{where} (bold: class explained)",
         )
 
 
-def _slider(name: str, value: int) -> QSlider:
-    slider = QSlider(Qt.Orientation.Horizontal)
-    slider.setRange(0, 99 if name.startswith("Threshold") else 100)
+def _slider(name: str, value: int) -> QLabeledSlider:
+    slider = QLabeledSlider(Qt.Orientation.Horizontal)
+    slider.setRange(0, 99 if name.startswith("Hide") else 100)
     slider.setValue(value)
     slider.setAccessibleName(name)
     slider.setToolTip(name)

@@ -67,10 +67,12 @@ class Placement:
         """Work out where a study's voxels stand."""
         if study.affine_lps is None or study.codes is None:
             return cls._unoriented(study)
+        codes = study.codes
+        axes: tuple[str, ...]
         if study.is_volume:
-            axes, codes, first = VOLUME_AXES, study.codes, 0
+            axes, first = VOLUME_AXES, 0
         else:
-            axes, codes, first = screen_codes(study.codes), study.codes, 1
+            axes, first = screen_codes(study.codes), 1
         order = tuple(_axis_of(codes, axis) - first for axis in axes)
         flips = tuple(
             codes[native + first] != axis
@@ -139,7 +141,9 @@ class Placement:
         """Display index of a native voxel index."""
         return tuple(
             (count - 1 - native[axis]) if flip else native[axis]
-            for axis, flip, count in zip(self.order, self.flips, self.shape, strict=True)
+            for axis, flip, count in zip(
+                self.order, self.flips, self.shape, strict=True
+            )
         )
 
     def to_native(self, display: Sequence[float]) -> tuple[float, ...]:

@@ -60,7 +60,9 @@ def look(values: NDArray[np.floating[Any]], percentile: float) -> Look:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0, 0)
     signed = low < 0
     name = DIVERGING if signed else SEQUENTIAL
-    colors = np.asarray(mpl.colormaps[name](np.linspace(0, 1, COLOURS)))
+    # Black would darken the image where the map is weak, as if it were part of it.
+    start = 0.0 if signed else 0.2
+    colors = np.asarray(mpl.colormaps[name](np.linspace(start, 1, COLOURS)))
     if low == high:
         colors[:, 3] = 0
         return Look(colors, (low, low + 1.0), high, signed, constant=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, Signal, Slot
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
 
 from napari_medxai.errors import Cancelled, MedXAIError
 
@@ -125,21 +125,18 @@ class Runner(QObject):
         self._worker = worker
         worker.start()
 
-    @Slot()
     def cancel(self) -> None:
         """Ask the job to stop at its next report; returns at once."""
         if self._worker is not None and self._reporter is not None:
             self._reporter.cancelled.set()
             self._worker.quit()
 
-    @Slot(object)
     def _on_yielded(self, item: object) -> None:
         if isinstance(item, _Failure):
             self._failure = item.text
         elif self._reporter is not None and not self._reporter.cancelled.is_set():
             self.produced.emit(item)
 
-    @Slot()
     def _on_finished(self) -> None:
         # A worker that is told to quit while it hands over a result leaves its
         # generator suspended; closing it frees the network and the lock.
@@ -168,7 +165,7 @@ def _stream(
     held = False
     # napari shows every warning of a worker in a notification; those of libraries
     # belong in the log. The worker restores this when it ends.
-    warnings.showwarning = _log_warning
+    warnings.showwarning = _log_warning  # type: ignore[assignment]
     keep_triton_out()
     try:
         while exclusive and not held:

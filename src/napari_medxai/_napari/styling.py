@@ -13,7 +13,7 @@ _watched: WeakSet[Any] = WeakSet()
 
 
 def role_of(layer: Any) -> dict[str, Any]:
-    """What this package wrote into a layer's metadata; empty for other layers."""
+    """Return what this package wrote into a layer; empty for other layers."""
     entry = layer.metadata.get(KEY)
     return entry if isinstance(entry, dict) else {}
 

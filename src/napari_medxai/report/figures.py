@@ -193,12 +193,16 @@ def bar_figure(
     axes.tick_params(axis="y", length=0, labelcolor=colours.ink)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x", color=colours.grid, linewidth=0.8)
-    written = axes.secondary_yaxis("right")
-    written.set_yticks(
-        range(len(names)), [interval_text(values[name]) for name in ordered]
-    )
-    written.tick_params(length=0, labelcolor=colours.ink, labelsize=8.5)
-    written.spines["right"].set_visible(False)
+    for row, name in enumerate(ordered):
+        axes.text(
+            1.02,
+            row,
+            interval_text(values[name]),
+            transform=axes.get_yaxis_transform(),
+            color=colours.ink,
+            size=8.5,
+            va="center",
+        )
     if not values:
         _remark(axes, "No method was measured.", colours.quiet)
     return fresh

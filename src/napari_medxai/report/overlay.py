@@ -9,9 +9,7 @@ share the last colour, and the bar then says "≥".
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
@@ -27,6 +25,13 @@ from napari_medxai.files import write_atomically
 from napari_medxai.results import SliceView
 
 from .colours import MASK_COLOUR, ColourScale
+from .fitting import (
+    border,
+    picture_size,
+    resized_map,
+    resized_mask,
+    resized_slice,
+)
 from .lettering import (
     PAPER,
     PEN,
@@ -36,6 +41,7 @@ from .lettering import (
     small_size,
     text_strip,
 )
+from .naming import is_safe, safe_name
 from .wording import significant
 
 __all__ = [
@@ -51,59 +57,6 @@ __all__ = [
 DISCLAIMER = "For research use only. Not for diagnosis."
 BAR_HEIGHT = 8
 SMALLEST_EXPORT = 320
-SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-
-
-def safe_name(text: str) -> str:
-    """Turn any text into a file name that every file system takes.
-
-    Parameters
-    ----------
-    text : str
-        For example a case's name, with slashes.
-
-    Returns
-    -------
-    str
-        Letters, digits, ``.``, ``_`` and ``-`` only, at most 100 of them, never
-        empty. Slashes become ``__``; where anything else had to change, a hash of
-        the text is added so that different texts keep different names.
-    """
-    plain = text.replace("\\", "/").replace("/", "__")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip(".-")[:90]
-    if name == plain and "__" not in text and _is_safe(name):
-        return name
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{name}-{digest}" if _is_safe(name) else digest
-
-
-def _is_safe(name: str) -> bool:
-    return bool(SAFE.fullmatch(name)) and not RESERVED.fullmatch(name)
-
-
-def picture_size(
-    shape: tuple[int, ...], *, aspect: float = 1.0, size: int | None = 320
-) -> tuple[int, int]:
-    """Rows and columns at which a slice is drawn.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (row, column, ...) of the slice.
-    aspect : float
-        Height of a pixel over its width.
-    size : int or None
-        Pixels along the short side; None draws one pixel for each of the slice, more
-        along the axis on which pixels are longer.
-
-    Returns
-    -------
-    tuple of int
-    """
-    rows, columns = shape[0] * max(aspect, 1.0), shape[1] * max(1.0 / aspect, 1.0)
-    factor = 1.0 if size is None else size / min(rows, columns)
-    return max(1, round(rows * factor)), max(1, round(columns * factor))
 
 
 def overlay_picture(
@@ -156,7 +109,7 @@ def overlay_picture(
     """
     _check(view, method, size, opacity, percentile)
     rows, columns = picture_size(view.image.shape, aspect=view.screen.aspect, size=size)
-    canvas = np.array(_resized_slice(view.image, rows, columns))
+    canvas = np.array(resized_slice(view.image, rows, columns))
     scale = None
     words, value = "", nan
     if method is not None:
@@ -168,14 +121,14 @@ def overlay_picture(
             words, value = "constant map", float(finite[0])
         else:
             scale = ColourScale.of(finite, percentile=percentile)
-            fitted = _resized_map(saliency, rows, columns)
+            fitted = resized_map(saliency, rows, columns)
             shown = scale.shown(fitted)
             colour = scale.colours(fitted[shown]).astype(np.float32)
             mixed = (1 - opacity) * canvas[shown] + opacity * colour
             canvas[shown] = np.rint(mixed).astype(np.uint8)
     if outline and view.mask is not None and view.mask.any():
         width = max(1, round(min(rows, columns) / 400))
-        canvas[_border(_resized_mask(view.mask, rows, columns), width)] = MASK_COLOUR
+        canvas[border(resized_mask(view.mask, rows, columns), width)] = MASK_COLOUR
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     if letters and view.screen.letters is not None:
@@ -303,7 +256,7 @@ def export_pngs(
     """
     short = min(picture_size(view.image.shape, aspect=view.screen.aspect, size=None))
     size = short * -(-SMALLEST_EXPORT // short)
-    start = stem if _is_safe(stem) else safe_name(stem)
+    start = stem if is_safe(stem) else safe_name(stem)
     paths = []
     for method in (None, *(m for m in methods if m in view.maps)):
         if method is None:
@@ -337,53 +290,6 @@ def _check(
             f"opacity {opacity:g} must be in [0, 1] and percentile {percentile:g} in "
             "[0, 100)."
         )
-
-
-def _resized_slice(image: NDArray[np.uint8], rows: int, columns: int) -> Image.Image:
-    picture = Image.fromarray(image).convert("RGB")
-    if picture.size == (columns, rows):
-        return picture
-    return picture.resize((columns, rows), Image.Resampling.BICUBIC)
-
-
-def _resized_map(
-    values: NDArray[np.float32], rows: int, columns: int
-) -> NDArray[np.float32]:
-    """Fit a map to the picture: its pixels stay pixels, fewer become their mean."""
-    if values.shape == (rows, columns):
-        return values
-    finer = rows >= values.shape[0] and columns >= values.shape[1]
-    how = Image.Resampling.NEAREST if finer else Image.Resampling.BOX
-    source = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
-    return np.asarray(Image.fromarray(source).resize((columns, rows), how))
-
-
-def _resized_mask(
-    mask: NDArray[np.bool_], rows: int, columns: int
-) -> NDArray[np.bool_]:
-    """Fit a mask to the picture; a mask of one pixel survives."""
-    if mask.shape == (rows, columns):
-        return mask
-    source = Image.fromarray(mask.astype(np.float32))
-    finer = rows >= mask.shape[0] and columns >= mask.shape[1]
-    how = Image.Resampling.NEAREST if finer else Image.Resampling.BOX
-    fitted: NDArray[np.bool_] = np.asarray(source.resize((columns, rows), how)) > 0
-    return fitted
-
-
-def _border(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Pixels of the mask with a 4-neighbour outside; the picture's edge is outside."""
-    inner = mask
-    for _ in range(width):
-        padded = np.pad(inner, 1)
-        inner = (
-            inner
-            & padded[:-2, 1:-1]
-            & padded[2:, 1:-1]
-            & padded[1:-1, :-2]
-            & padded[1:-1, 2:]
-        )
-    return mask & ~inner
 
 
 def _bar(

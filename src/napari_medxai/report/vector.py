@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 from collections.abc import Mapping
 from html import escape
@@ -112,6 +113,8 @@ def _rendered(figure: Figure, kind: str, *, outlines: bool) -> bytes:
         "pdf.fonttype": 42,
         "font.family": ["DejaVu Sans"],
     }
+    # a copy, since each drawing moves the layout a little further
+    copy: Figure = pickle.loads(pickle.dumps(figure))
     with matplotlib.rc_context(settings):
-        figure.savefig(stream, format=kind, metadata=NO_DATES[kind])
+        copy.savefig(stream, format=kind, metadata=NO_DATES[kind])
     return stream.getvalue()

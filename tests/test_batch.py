@@ -1,0 +1,370 @@
+"""The command: files, columns, exit statuses, resuming, and clear sentences."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_medxai import batch, load_model
+from napari_medxai.engine import Settings, evaluate
+from napari_medxai.io import find_cases
+from napari_medxai.report import RESULT_COLUMNS, SUMMARY_COLUMNS
+
+METHODS = "gradcam,vanilla_gradient,random"
+TABLES = ("results.csv", "summary.csv", "curves.csv", "errors.csv", "curves.parquet")
+# DESIGN's fixed columns, written out here a second time on purpose.
+COLUMNS = (
+    "case,slice,method,preset,status,reason,patient,label,predicted_class,probability,"
+    "target_class,correct,aic_auc,aic_excluded,sic_auc,sic_excluded,null,chance_n,"
+    "aic_chance_rank,sic_chance_rank,pointing_hit,relevance_mass,relevance_rank,"
+    "iou_mask_area,average_precision,peak_distance_mm"
+)
+
+
+def run(*arguments) -> int:
+    return batch.main([*map(str, arguments), "--quiet"])
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, blobs, tiny_model):
+    out = tmp_path_factory.mktemp("out") / "run"
+    status = run(blobs, "--model", tiny_model, "--methods", METHODS, "--out", out)
+    assert status == 0
+    return out
+
+
+def test_every_file_and_column_is_there(finished):
+    for name in (*TABLES, "report.html", "run.json"):
+        assert (finished / name).is_file(), name
+    header = (finished / "results.csv").read_text().splitlines()[0]
+    assert header == COLUMNS == ",".join(RESULT_COLUMNS)
+    rows = table(finished / "results.csv")
+    assert len(rows) == 6 * 3
+    assert [r["case"] for r in rows[::3]] == [f"images/{i}.png" for i in range(6)]
+    assert [r["method"] for r in rows[:3]] == METHODS.split(",")
+    assert {r["status"] for r in rows} == {"ok"}
+    assert {r["patient"] for r in rows} == {"p0", "p1", "p2"}
+    assert table(finished / "errors.csv") == []
+    header = (finished / "summary.csv").read_text().splitlines()[0]
+    assert header == ",".join(SUMMARY_COLUMNS)
+    assert len(list((finished / "overlays").glob("*.png"))) == 6 * 4
+    for stem in ("aic-pair", "sic-pair"):
+        assert (finished / "figures" / f"{stem}.svg").stat().st_size > 1000
+        assert (finished / "figures" / f"{stem}.pdf").read_bytes()[:4] == b"%PDF"
+    hidden = [p for p in finished.rglob(".*") if p.name != ".cases"]
+    assert not hidden
+
+
+def test_rows_equal_the_engine(finished, blobs, tiny_model):
+    model = load_model(tiny_model)
+    settings = Settings(methods=tuple(METHODS.split(",")))
+    rows = iter(table(finished / "results.csv"))
+    for result in evaluate(find_cases(blobs).cases, model, settings):
+        for outcome in result.outcomes:
+            row = next(rows)
+            assert row["case"] == result.case.name
+            assert float(row["probability"]) == pytest.approx(
+                outcome.probability, rel=1e-4
+            )
+            for name in ("aic", "sic"):
+                curve = getattr(outcome.curves, name)
+                assert row[f"{name}_excluded"] == (curve.excluded or "")
+                if curve.excluded is None:
+                    assert float(row[f"{name}_auc"]) == pytest.approx(
+                        curve.auc, rel=1e-4
+                    )
+            assert float(row["relevance_mass"]) == pytest.approx(
+                outcome.localization.relevance_mass, rel=1e-3
+            )
+
+
+def test_summary_is_the_aggregate_of_the_rows(finished):
+    rows = pd.read_csv(finished / "results.csv")
+    summary = pd.read_csv(finished / "summary.csv")
+    for method in METHODS.split(","):
+        own = rows[rows.method == method]
+        line = summary.query(
+            f"method == '{method}' and metric == 'sic' and aggregation == 'mean' "
+            "and `class` == 'all'"
+        ).iloc[0]
+        assert line.n == own.sic_auc.notna().sum()
+        assert line.n_excluded == own.sic_auc.isna().sum()
+        assert line.value == pytest.approx(own.sic_auc.mean(), abs=1e-4)
+        mass = summary.query(
+            f"method == '{method}' and metric == 'relevance_mass' and `class` == 'all'"
+        ).iloc[0]
+        assert mass.value == pytest.approx(own.relevance_mass.mean(), abs=1e-4)
+        assert mass.ci_low <= mass.value <= mass.ci_high
+
+
+def test_parquet_holds_every_curve(finished):
+    frame = pd.read_parquet(finished / "curves.parquet")
+    rows = pd.read_csv(finished / "results.csv")
+    assert len(frame) == 2 * len(rows)
+    drawn = frame[frame.excluded.isna()].iloc[0]
+    match = rows[(rows.case == drawn.case) & (rows.method == drawn.method)].iloc[0]
+    assert match[f"{drawn.metric}_auc"] == pytest.approx(drawn.auc, rel=1e-4)
+    assert len(drawn.x) == len(drawn.y) == 13
+
+
+def test_report_is_self_contained_and_says_what_it_must(finished):
+    text = (finished / "report.html").read_text()
+    assert "research use only" in text.lower()
+    for words in ("images/0.png", "Grad-CAM", "selection set", "data:image/webp"):
+        assert words in text
+    assert 'src="http' not in text
+    assert "<link" not in text
+
+
+def test_a_rerun_computes_nothing_and_changes_nothing(
+    finished, blobs, tiny_model, capsys, monkeypatch
+):
+    before = {name: (finished / name).read_bytes() for name in TABLES}
+    from napari_medxai import saliency
+
+    def forbidden(*_, **__):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(saliency, "compute", forbidden)
+    assert (
+        run(blobs, "--model", tiny_model, "--methods", METHODS, "--out", finished) == 0
+    )
+    assert "6 of them from before" in capsys.readouterr().out
+    assert before == {name: (finished / name).read_bytes() for name in TABLES}
+
+
+def test_an_interrupted_run_continues_to_the_same_tables(
+    finished, blobs, tiny_model, tmp_path, monkeypatch
+):
+    from napari_medxai import run as module
+
+    out = tmp_path / "out"
+    arguments = (blobs, "--model", tiny_model, "--methods", METHODS, "--out", out)
+    keep, kept = module._keep, []
+
+    def stop_at_third(*arguments):
+        if len(kept) == 2:
+            raise KeyboardInterrupt
+        kept.append(1)
+        keep(*arguments)
+
+    monkeypatch.setattr(module, "_keep", stop_at_third)
+    assert run(*arguments) == 130
+    assert not (out / "results.csv").exists()
+    assert len(list((out / ".cases").iterdir())) == 2
+    monkeypatch.undo()
+    assert run(*arguments) == 0
+    for name in TABLES:
+        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_other_parameters_are_computed_afresh(blobs, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    arguments = (blobs, "--model", tiny_model, "--limit", 1, "--out", out)
+    assert run(*arguments, "--methods", "random") == 0
+    first = (out / "results.csv").read_text()
+    assert run(*arguments, "--methods", "random", "--seed", 1) == 0
+    assert (out / "results.csv").read_text() != first
+    assert len(list((out / ".cases").iterdir())) == 2
+    assert run(*arguments, "--methods", "random", "--overwrite") == 0
+    assert len(list((out / ".cases").iterdir())) == 1
+    assert (out / "results.csv").read_text() == first
+
+
+def test_a_bad_case_costs_itself_only(blobs, tiny_model, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(blobs, data)
+    (data / "images" / "3.png").write_bytes(b"\x89PNG broken")
+    (data / "masks" / "4.png").unlink()
+    out = tmp_path / "out"
+    status = run(data, "--model", tiny_model, "--methods", "random", "--out", out)
+    assert status == 1
+    rows = table(out / "results.csv")
+    assert len(rows) == 5
+    (error,) = table(out / "errors.csv")
+    assert (error["case"], error["stage"]) == ("images/3.png", "read")
+    assert "3.png" in error["detail"]
+    without = next(r for r in rows if r["case"] == "images/4.png")
+    assert without["pointing_hit"] == ""
+    assert without["status"] == "ok"
+    assert (out / "report.html").is_file()
+
+
+def test_labels_masks_and_csv_inputs(blobs, tiny_model, tmp_path):
+    listing = tmp_path / "cases.csv"
+    listing.write_text(
+        "image,mask,label,patient\n"
+        f"{blobs}/images/0.png,{blobs}/masks/0.png,high,x\n"
+        f"{blobs}/images/1.png,,low,y\n"
+    )
+    out = tmp_path / "out"
+    common = ("--model", tiny_model, "--methods", "random", "--target", "label")
+    assert run(listing, *common, "--masks", "none", "--out", out) == 0
+    rows = table(out / "results.csv")
+    assert [r["label"] for r in rows] == ["high", "low"]
+    assert [r["target_class"] for r in rows] == ["high", "low"]
+    assert rows[0]["pointing_hit"] != ""
+    assert rows[1]["pointing_hit"] == ""
+    assert [r["patient"] for r in rows] == ["x", "y"]
+
+
+def test_volume_rows_name_their_slices(samples, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    status = run(
+        samples / "nifti",
+        "--model",
+        tiny_model,
+        "--methods",
+        "random",
+        "--labels",
+        write(tmp_path / "labels.csv", "file,label\nglioma.nii.gz,high\n"),
+        "--slices",
+        "9:11",
+        "--out",
+        out,
+    )
+    assert status == 0
+    rows = table(out / "results.csv")
+    assert [r["slice"] for r in rows] == ["9", "10"]
+    assert {r["case"] for r in rows} == {"glioma.nii.gz"}
+
+
+def test_dicom_cases_are_pseudonyms(samples, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("--model", tiny_model, "--methods", "random", "--slices", "middle")
+    assert run(samples / "dicom", *arguments, "--out", out) == 0
+    (row,) = table(out / "results.csv")
+    assert row["case"].startswith("P-")
+    assert row["pointing_hit"] != ""  # the SEG beside it was found
+    for path in out.rglob("*"):
+        if path.is_file():
+            assert b"Simulated^Meningioma" not in path.read_bytes(), path
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--methods": "gradcan"}, "gradcam"),
+        ({"--model": "brain-tumour"}, "no model 'brain-tumour'"),
+        ({"--pic": "pare"}, "pair"),
+        ({"--export": "gif"}, "png"),
+        ({"--target": "medium"}, "high, low"),
+        ({"--slices": "some"}, "A:B"),
+        ({"--device": "cuda:9"}, "GPU"),
+        ({"--batch-size": "many"}, "batch size"),
+        ({"--labels": "nowhere.csv"}, "nowhere.csv"),
+        ({"--limit": "0"}, "limit"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_a_sentence(
+    blobs, tiny_model, tmp_path, capsys, change, words
+):
+    options = {"--model": tiny_model, "--methods": "random", "--out": tmp_path / "o"}
+    options |= change
+    assert run(blobs, *[part for pair in options.items() for part in pair]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert "Traceback" not in message
+    assert message.count("\n") == 1
+
+
+def test_no_input_and_no_image_end_with_2(tmp_path, tiny_model, capsys):
+    common = ("--model", tiny_model, "--methods", "random", "--out", tmp_path / "o")
+    assert run(tmp_path / "nothing", *common) == 2
+    assert "no such file" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / "empty", *common) == 2
+    assert "no image found" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_full_disk_ends_in_words_and_the_next_run_continues(
+    blobs, tiny_model, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    arguments = (blobs, "--model", tiny_model, "--methods", "random", "--out", out)
+    fsync, written = os.fsync, []
+
+    def full(handle):
+        if len(written) > 12:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(handle)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run(*arguments) == 1
+    message = capsys.readouterr().err
+    assert "disk is full" in message
+    assert "Traceback" not in message
+    kept = list((out / ".cases").iterdir())
+    assert kept
+    assert all((p / "case.json").is_file() for p in kept)
+    json.loads((kept[0] / "case.json").read_text())
+    monkeypatch.undo()
+    assert run(*arguments) == 0
+    assert len(table(out / "results.csv")) == 6
+
+
+def test_output_where_a_file_stands(blobs, tiny_model, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    status = run(blobs, "--model", tiny_model, "--out", tmp_path / "file")
+    assert status == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_failing_method_is_a_row_and_an_error(blobs, tmp_path, tiny_model):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"target_layer": "nowhere"}))
+    out = tmp_path / "out"
+    arguments = ("--model", folder, "--methods", "gradcam,random", "--limit", 1)
+    assert run(blobs, *arguments, "--out", out) == 1
+    first, second = table(out / "results.csv")
+    assert (first["status"], second["status"]) == ("failed", "ok")
+    assert "nowhere" in first["reason"]
+    (error,) = table(out / "errors.csv")
+    assert error["stage"] == "gradcam"
+
+
+def test_the_module_runs_as_a_command(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "napari_medxai.batch", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in ("--methods", "--slices", "--report-cases", "--overwrite"):
+        assert option in result.stdout
+    assert "loading" not in result.stderr
+
+
+def test_order_of_the_input_does_not_matter(blobs, tiny_model, tmp_path):
+    paths = [blobs / "images" / f"{i}.png" for i in (2, 0)]
+    tables = []
+    for name, inputs in (("a", paths), ("b", paths[::-1])):
+        out = tmp_path / name
+        arguments = ("--model", tiny_model, "--methods", "smoothgrad,random")
+        assert run(*inputs, *arguments, "--out", out) == 0
+        tables.append((out / "results.csv").read_bytes())
+    assert tables[0] == tables[1]
+    assert np.frombuffer(tables[0], np.uint8).size > 500
