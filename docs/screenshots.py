@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import napari
 from qtpy.QtWidgets import QApplication
@@ -101,7 +102,7 @@ def window(theme: str) -> napari.Viewer:
     return viewer
 
 
-def docked(viewer: napari.Viewer, name: str, model: Path | None):  # noqa: ANN201
+def docked(viewer: napari.Viewer, name: str, model: Path | None) -> Any:
     """Open a dock and wait for its lists."""
     _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name)
     wait(lambda: dock.choices.methods.topLevelItemCount() > 0)

@@ -19,6 +19,7 @@ LAYERS = (
     ("models", "saliency", "metrics"),
     ("samples", "settings", "results", "progress", "provenance", "slices", "engine"),
     ("report",),
+    ("options", "facts"),
     ("run",),
     ("batch", "train", "cli", "_napari"),
 )

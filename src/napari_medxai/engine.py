@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics, saliency
-from .errors import Cancelled, MedXAIError, MethodError, OutputError
+from .errors import Cancelled, MedXAIError, MethodError, ModelError, OutputError
 from .io import Case, load_case
 from .models import Classifier
 from .progress import Clock, Progress, reporter, tell
@@ -123,6 +123,11 @@ def evaluate_study(
         With `map` filled. A method that cannot run on this network yields outcomes
         of status ``failed`` and the next method goes on.
     """
+    if model.preprocessing.volumetric:
+        raise ModelError(
+            f"model '{model.name}' takes volumes; information curves are measured on "
+            "slices under 2-D models. explain() works with it."
+        )
     if label is not None:
         model.class_index(label)
     indices = resolve_indices(study, model, settings.slices)
@@ -274,6 +279,7 @@ def _measure(
         target_class=model.classes[job.target],
         label=label,
         correct=None if label is None else model.classes[predicted] == label,
+        probabilities=job.probabilities,
     )
     parameters = settings.parameters.get(name, {})
     try:

@@ -103,6 +103,8 @@ class Outcome:
     label : str or None
     correct : bool or None
         None without label.
+    probabilities : ndarray of float64, shape (K,)
+        The network's answer for all classes.
     curves : InformationCurves or None
     localization : Localization or None
         None without a mask in this slice.
@@ -120,6 +122,7 @@ class Outcome:
     target_class: str
     label: str | None
     correct: bool | None
+    probabilities: NDArray[np.float64] = field(repr=False)
     curves: InformationCurves | None = None
     localization: Localization | None = None
     map: NDArray[np.float32] | None = field(default=None, repr=False)
@@ -134,8 +137,6 @@ class SliceView:
     slice : int or None
     image : ndarray of uint8
         The native slice, window applied, turned for the screen; colour last.
-    network_image : ndarray of uint8
-        What the network saw.
     mask : ndarray of bool or None
     probabilities : mapping of str to float
     maps : mapping of str to ndarray of float32
@@ -147,7 +148,6 @@ class SliceView:
 
     slice: int | None
     image: NDArray[np.uint8]
-    network_image: NDArray[np.uint8]
     mask: NDArray[np.bool_] | None
     probabilities: Mapping[str, float]
     maps: Mapping[str, NDArray[np.float32]]

@@ -159,32 +159,31 @@ def views(
 ) -> Iterator[SliceView]:
     """Collect what the pictures need, turned for the screen."""
     screen = Screen.of(study)
-    by_slice: dict[int | None, dict[str, NDArray[np.float32]]] = {}
+    by_slice: dict[int | None, list[Outcome]] = {}
     for outcome in outcomes:
-        maps = by_slice.setdefault(outcome.slice, {})
-        if outcome.map is not None:
-            maps[outcome.method] = screen.turn(outcome.map)
-    for index, maps in by_slice.items():
+        by_slice.setdefault(outcome.slice, []).append(outcome)
+    for index, own in by_slice.items():
         mask = slice_mask(study, index)
-        data = model.input(study, index)
-        probabilities = model.probabilities(data.image[None])[0]
         yield SliceView(
             slice=index,
             image=screen.turn(window_image(study, index)),
-            network_image=data.image,
             mask=None if mask is None else screen.turn(mask),
             probabilities=dict(
-                zip(model.classes, map(float, probabilities), strict=True)
+                zip(model.classes, map(float, own[0].probabilities), strict=True)
             ),
-            maps=maps,
+            maps={o.method: screen.turn(o.map) for o in own if o.map is not None},
             screen=screen,
         )
 
 
 def slice_mask(study: Study, index: int | None) -> NDArray[np.bool_] | None:
     """Return the union of the masks in a slice, None without masks."""
-    mask = study.mask
-    return mask if mask is None or index is None else mask[index]
+    if index is None or not study.masks:
+        return study.mask
+    union: NDArray[np.bool_] = np.logical_or.reduce(
+        [mask[index] for mask in study.masks.values()]
+    )
+    return union
 
 
 def resolve_indices(

@@ -71,8 +71,9 @@ class CurveCanvas(QWidget):
         axes = self.figure.axes[0]
         axes.set_xlabel("Information revealed (normalised)", fontsize=8)
         axes.set_ylabel("Accuracy" if self._metric == "AIC" else "Softmax", fontsize=8)
-        if not self._curves:
-            for text in list(axes.texts):
+        for text in list(axes.texts):
+            text.set_fontsize(8)
+            if not self._curves:
                 text.remove()
         self._canvas.draw_idle()
 

@@ -42,7 +42,8 @@ def get_reader(path: PathOrPaths) -> Reader | None:
     """
     try:
         paths = _as_paths(path)
-        if not paths or not all(_is_ours(one) for one in paths):
+        # An empty name would be the folder the program was started in.
+        if not path or not paths or not all(_is_ours(one) for one in paths):
             return None
     except (OSError, ValueError, TypeError, RuntimeError):
         # npe2 asks every reader about every path, however odd.
@@ -68,11 +69,8 @@ def read_layers(path: PathOrPaths) -> list[LayerData]:
         Where something cannot be read, or a folder holds too many series.
     """
     watch_current_viewer()
-    return [layer for study in _studies(_as_paths(path)) for layer in _layers(study)]
-
-
-def _layers(study: Study) -> list[LayerData]:
-    return study_to_layers(study)
+    studies = _studies(_as_paths(path))
+    return [layer for study in studies for layer in study_to_layers(study)]
 
 
 def _studies(paths: Sequence[Path]) -> list[Study]:
