@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from window import missing_for_a_window
 
 import napari_medxai as mx
+from window import missing_for_a_window
 
 MISSING = missing_for_a_window()
 pytestmark = [
@@ -54,6 +55,18 @@ def finish(dock, qtbot):
     return go
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory, blobs) -> Path:
+    """Three of the cases, so that a batch is short."""
+    folder = tmp_path_factory.mktemp("three")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+        for i in range(1, 4):
+            shutil.copy(blobs / name / f"{i}.png", folder / name)
+    shutil.copy(blobs / "labels.csv", folder)
+    return folder
+
+
 def open_in(viewer, path: Path):
     from napari_medxai._napari.open_study import add_study
 
@@ -89,12 +102,12 @@ def test_the_numbers_are_the_engines(dock, viewer, finish, blobs, tiny_model):
     assert len(drawn) >= len(expected) > 0
 
 
-def test_a_folder_gives_the_batchs_numbers(dock, finish, blobs, tiny_model, tmp_path):
+def test_a_folder_gives_the_batchs_numbers(dock, finish, three, tiny_model, tmp_path):
     """Dock, table on disk and the single study say the same."""
     dock.source.setCurrentIndex(1)
-    dock.folder.set_path(blobs)
+    dock.folder.set_path(three)
     dock.out.set_path(tmp_path / "out")
-    assert finish().startswith("Done. 6 cases")
+    assert finish().startswith("Done. 3 cases")
     assert dock.report is not None
     assert dock.report.is_file()
     assert not dock.open_report.isHidden()
@@ -116,7 +129,7 @@ def test_a_folder_gives_the_batchs_numbers(dock, finish, blobs, tiny_model, tmp_
     model = mx.load_model(tiny_model)
     with (tmp_path / "out" / "results.csv").open() as file:
         table = list(csv.DictReader(file))
-    study = mx.load_study(blobs / "images" / "3.png")
+    study = mx.load_study(three / "images" / "3.png")
     settings = mx.Settings(methods=METHODS)
     for truth in mx.evaluate_study(study, model, settings, label="low"):
         (row,) = [
@@ -156,9 +169,10 @@ def test_a_study_in_the_dock_equals_its_row_of_the_batch(
             assert np.isclose(getattr(row, metric), value, rtol=1e-5, equal_nan=True)
 
 
-def test_cancel_and_go_on(dock, viewer, finish, qtbot, blobs, tmp_path):
+def test_cancel_and_go_on(dock, finish, three, tmp_path):
     dock.source.setCurrentIndex(1)
-    dock.folder.set_path(blobs)
+    dock.choices.methods.check(("gradcam",))
+    dock.folder.set_path(three)
     dock.out.set_path(tmp_path / "out")
 
     def stop(fraction, text):
@@ -170,7 +184,7 @@ def test_cancel_and_go_on(dock, viewer, finish, qtbot, blobs, tmp_path):
     dock.runner.progressed.disconnect(stop)
     assert dock.report is None
     status = finish()
-    assert status.startswith("Done. 6 cases")
+    assert status.startswith("Done. 3 cases")
     assert "kept from before" in status
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from window import missing_for_a_window
 
 import napari_medxai as mx
 from napari_medxai.study import Study
+from window import missing_for_a_window
 
 MISSING = missing_for_a_window()
 pytestmark = [
@@ -175,7 +175,7 @@ def test_cancel_in_the_middle_leaves_no_thread_and_a_usable_dock(
     seen: list[float] = []
 
     def stop(fraction, text):
-        if fraction is not None and fraction > 0.02:
+        if fraction > 0.02:
             seen.append(fraction)
             dock.cancel()
 
@@ -285,3 +285,43 @@ def test_open_study_lists_and_opens(viewer, qtbot, blobs, tmp_path):
         qtbot.waitUntil(lambda: not dialog.runner.running, timeout=PATIENCE)
     assert "broken.png" in dialog.run_row.status.text()
     assert len(viewer.layers) == 2
+
+
+def test_from_the_menus_as_a_user_does(viewer, qtbot, tiny_model):
+    """Sample, dock and command by the manifest, through napari's proxies."""
+    from napari._app_model import get_app_model
+    from qtpy.QtWidgets import QApplication
+
+    from napari_medxai._napari.layers import Placement
+    from napari_medxai._napari.open_study import OpenStudyDialog
+
+    viewer.open_sample("napari-medxai", "nifti")
+    image, mask = viewer.layers
+    assert mask.contour == 1
+    for name in ("Explain", "Information curves"):
+        _, dock = viewer.window.add_plugin_dock_widget("napari-medxai", name)
+        qtbot.waitUntil(dock.run_row.run.isEnabled, timeout=PATIENCE)
+        dock.choices.add_model_folder(tiny_model)
+        dock.choices.methods.check(("random",))
+        dock.start()
+        qtbot.waitUntil(lambda d=dock: not d.runner.running, timeout=PATIENCE)
+        assert dock.run_row.status.text().startswith("Done")
+    (over,) = [x for x in viewer.layers if x.name.startswith("Random")]
+    assert list(viewer.layers) == [image, over, mask]
+    study = image.metadata["medxai"]["study"]
+    explained = over.metadata["medxai"]["explanation"]
+    back = Placement.of(study).back(over.data)
+    assert np.array_equal(back, explained.map, equal_nan=True)
+    get_app_model().commands.execute_command("napari-medxai.open_study")
+    dialogs = [
+        w for w in QApplication.topLevelWidgets() if isinstance(w, OpenStudyDialog)
+    ]
+    assert len(dialogs) == 1
+    dialogs[0].close()
+
+
+def test_a_file_opened_through_napari_is_a_study(viewer, blobs):
+    viewer.open(str(blobs / "images" / "1.png"), plugin="napari-medxai")
+    image, mask = viewer.layers
+    assert image.metadata["medxai"]["study"].shape == (48, 48)
+    assert mask.contour == 1

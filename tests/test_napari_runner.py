@@ -8,9 +8,9 @@ import time
 import warnings
 
 import pytest
-from window import missing_for_a_window
 
 from napari_medxai.errors import StudyError
+from window import missing_for_a_window
 
 MISSING = missing_for_a_window()
 pytestmark = [

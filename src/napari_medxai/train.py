@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--validate", default="", help="folds, comma list [the last]")
     p.add_argument("--initial-weights", type=Path, help="ImageNet weights to start")
-    p.add_argument("--card", type=Path, help="JSON with text for model.json")
+    p.add_argument("--card", type=Path, help="JSON with text for model.json; another model.json serves too")
     p.add_argument("--epochs", type=int, default=16)
     p.add_argument("--batch-size", type=int, default=32)
     p.add_argument("--learning-rate", type=float, default=1e-3)
@@ -50,10 +50,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (0, 2 or 130)."""
     a = parser().parse_args(arguments)
+    from .models.folder import FIELDS
     from .models.training import TrainingSettings, train
 
     try:
         card = json.loads(a.card.read_text(encoding="utf-8")) if a.card else {}
+        card = {k: v for k, v in card.items() if k not in (*FIELDS, "performance")}
         settings = TrainingSettings(
             arch=a.arch,
             size=(a.size, a.size),

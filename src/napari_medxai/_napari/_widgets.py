@@ -190,10 +190,10 @@ class RunRow(QWidget):
         self.bar.setValue(0)
         self.bar.setFormat("")
 
-    def show_progress(self, fraction: float | None, text: str) -> None:
-        """Show how far the work is; None is a bar that only moves."""
+    def show_progress(self, fraction: float, text: str) -> None:
+        """Show how far the work is; below zero is a bar that only moves."""
         self.status.setText(text)
-        if fraction is None:
+        if fraction < 0:
             self.bar.setRange(0, 0)
             self._began = time.monotonic()
             return

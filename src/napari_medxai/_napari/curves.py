@@ -31,7 +31,7 @@ from .catalogue import Catalogue, catalogue_job
 from .choices import Choices
 from .measured import METRICS, Measured, from_outcomes
 from .measuring import FolderDone, folder_job, study_job
-from .runner import Runner
+from .runner import UNKNOWN, Runner
 from .styling import watch
 
 __all__ = ["CurvesDock"]
@@ -150,7 +150,7 @@ class CurvesDock(QScrollArea):
         self._show(from_outcomes([], ()))
         self.pages.setCurrentIndex(1)
         self.run_row.set_running(True)
-        self.run_row.show_progress(None, "Starting")
+        self.run_row.show_progress(UNKNOWN, "Starting")
         preset = self.preset.currentText()
         if folders is None:
             self.runner.start(study_job(request, preset, self._labels))
@@ -160,7 +160,7 @@ class CurvesDock(QScrollArea):
     def cancel(self) -> None:
         """Stop as soon as the engine comes up for air."""
         if self.runner.running:
-            self.run_row.show_progress(None, "Cancelling")
+            self.run_row.show_progress(UNKNOWN, "Cancelling")
             self.runner.cancel()
 
     def _folders(self) -> tuple[Path, Path]:

@@ -26,7 +26,7 @@ from .catalogue import Catalogue, catalogue_job, load_cached
 from .choices import Choices, Request
 from .layers import KEY, map_to_layer
 from .overlays import apply_look, layer_name, look
-from .runner import Job, Reporter, Runner
+from .runner import UNKNOWN, Job, Reporter, Runner
 from .studies import OpenStudy, current_slice, show_slice, transform_of
 from .styling import plain, role_of, show_plane, watch
 from .wording import words
@@ -159,13 +159,13 @@ class ExplainDock(QScrollArea):
             show_info(request.opened.study.notes[0])
         labels = {name: self.choices.label(name) for name in request.methods}
         self.run_row.set_running(True)
-        self.run_row.show_progress(None, "Starting")
+        self.run_row.show_progress(UNKNOWN, "Starting")
         self.runner.start(explain_job(request, labels))
 
     def cancel(self) -> None:
         """Stop the run as soon as the engine comes up for air."""
         if self.runner.running:
-            self.run_row.show_progress(None, "Cancelling")
+            self.run_row.show_progress(UNKNOWN, "Cancelling")
             self.runner.cancel()
 
     def _on_catalogue(self, catalogue: object) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from napari.qt import get_qapp
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
@@ -32,6 +31,9 @@ from .styling import plain, watch
 
 __all__ = ["OpenStudyDialog", "open_study"]
 
+# Dialogs that are open; Qt alone would not keep those without a parent.
+_open: set[QDialog] = set()
+
 
 def open_study(viewer: Viewer) -> None:
     """Show the dialog; what it opens goes into the viewer.
@@ -40,9 +42,10 @@ def open_study(viewer: Viewer) -> None:
     ----------
     viewer : napari.Viewer
     """
-    get_qapp()
     dialog = OpenStudyDialog(viewer)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    _open.add(dialog)
+    dialog.finished.connect(lambda _: _open.discard(dialog))
     dialog.open()
 
 

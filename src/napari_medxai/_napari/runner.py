@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QObject, QThreadPool, Signal  # type: ignore[attr-defined]
 
 from napari_medxai.errors import Cancelled, MedXAIError
 
 from ._libraries import keep_triton_out
 
-__all__ = ["Job", "Reporter", "Runner"]
+__all__ = ["UNKNOWN", "Job", "Reporter", "Runner"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,10 @@ _engine = threading.Lock()
 WAITING = "Waiting for another run to finish"
 # Least seconds between two progress signals, so that the GUI keeps up.
 INTERVAL = 0.05
+# A run that waits for another holds a thread; on few cores the pool has only one.
+THREADS = 4
+# PySide loses a reference to None each time one crosses threads in a signal.
+UNKNOWN = -1.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,10 @@ class Reporter:
     Parameters
     ----------
     emit : callable
-        Takes the fraction (None where unknown) and a text. Called in the worker.
+        Takes the fraction (`UNKNOWN` where unknown) and a text. Called in the worker.
     """
 
-    def __init__(self, emit: Callable[[float | None, str], None]) -> None:
+    def __init__(self, emit: Callable[[float, str], None]) -> None:
         self._emit = emit
         self._last = (0.0, "")
         self.cancelled = threading.Event()
@@ -59,7 +63,7 @@ class Reporter:
         now = time.monotonic()
         if text != self._last[1] or now - self._last[0] >= INTERVAL:
             self._last = (now, text)
-            self._emit(fraction, text)
+            self._emit(UNKNOWN if fraction is None else fraction, text)
 
     def check(self) -> None:
         """Raise `Cancelled` if the user cancelled."""
@@ -75,15 +79,15 @@ class Runner(QObject):
 
     Signals
     -------
-    progressed(object, str)
-        Fraction or None, and what is being done.
+    progressed(float, str)
+        Fraction, `UNKNOWN` where it is not known, and what is being done.
     produced(object)
         What the job yielded.
     ended(str, str)
         ``done``, ``cancelled`` or ``failed``, and the error's text.
     """
 
-    progressed = Signal(object, str)
+    progressed = Signal(float, str)
     produced = Signal(object)
     ended = Signal(str, str)
 
@@ -123,6 +127,8 @@ class Runner(QObject):
         worker.yielded.connect(self._on_yielded)
         worker.finished.connect(self._on_finished)
         self._worker = worker
+        pool = QThreadPool.globalInstance()
+        pool.setMaxThreadCount(max(THREADS, pool.maxThreadCount()))
         worker.start()
 
     def cancel(self) -> None:

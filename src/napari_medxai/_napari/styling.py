@@ -57,7 +57,6 @@ def _style(viewer: Any, layer: Any) -> None:
     entry = role_of(layer)
     if entry.get("role") == "mask":
         layer.contour = 1
-        layer.mouse_pan = True
     elif entry.get("role") == "study":
         studies = [one for one in viewer.layers if role_of(one).get("role") == "study"]
         placement = entry["placement"]

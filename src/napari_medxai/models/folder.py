@@ -18,11 +18,12 @@ from napari_medxai.preprocess import Preprocessing
 
 from .architectures import build
 
-__all__ = ["ModelCard", "read_folder", "write_folder"]
+__all__ = ["FIELDS", "ModelCard", "read_folder", "write_folder"]
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
 REQUIRED = ("architecture", "classes", "preprocessing")
+FIELDS = (*REQUIRED, "format", "spatial_dims", "target_layer")
 
 
 @dataclass(frozen=True)
@@ -165,12 +166,11 @@ def _read_card(path: Path) -> ModelCard:
             f"{path}: spatial_dims is {dims}, but the size has "
             f"{len(preprocessing.size)} axes."
         )
-    known = {*REQUIRED, "format", "spatial_dims", "target_layer"}
     return ModelCard(
         architecture=str(data["architecture"]),
         classes=tuple(str(c) for c in classes),
         preprocessing=preprocessing,
         spatial_dims=dims,
         target_layer=data.get("target_layer"),
-        extra={k: v for k, v in data.items() if k not in known},
+        extra={k: v for k, v in data.items() if k not in FIELDS},
     )
