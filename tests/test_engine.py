@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_medxai.errors import Cancelled, MethodError, ModelError, StudyError
 from napari_medxai.io import find_cases
 from napari_medxai.provenance import case_key, image_seed
 from napari_medxai.results import Step
+from napari_medxai.slices import views
 from napari_medxai.study import Study
 
 FAST = ("vanilla_gradient", "gradcam", "random")
@@ -177,15 +179,58 @@ def test_key_changes_with_what_decides_the_numbers(blobs, model):
     case = find_cases(blobs).cases[0]
     study = mx.load_study(case.path)
     base = Settings(methods=("random",))
-    keys = {
+    turned = np.diag([1.0, 1.0, -1.0, 1.0])
+    keys = [
         case_key(case, study, model, base),
         case_key(case, study, model, Settings(methods=("random",), seed=1)),
         case_key(case, study, model, Settings(methods=("gradcam",))),
-        case_key(case, study.with_masks({}), model, base),
         case_key(case, study, model, Settings(methods=("random",), target="low")),
-    }
-    assert len(keys) == 5
-    assert case_key(case, study, model, base) in keys
+        case_key(case, study.with_masks({}), model, base),
+        case_key(case, replace(study, spacing=(2.0, 1.0)), model, base),
+        case_key(case, replace(study, affine_lps=turned), model, base),
+        case_key(case, replace(study, array=study.array + 1), model, base),
+        case_key(replace(case, label="low"), study, model, base),
+        case_key(replace(case, patient="someone"), study, model, base),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert case_key(case, study, model, base) == keys[0]
+
+
+def test_a_turned_anisotropic_volume_is_measured_and_drawn_in_place(blobs, model):
+    """Distances in true mm, and image, mask and maps turned alike."""
+    stack = volume(blobs)
+    spacing = (3.0, 2.0, 0.5)
+    affine = np.eye(4)
+    # rows grow to the front, columns to the right: both are flipped on screen
+    affine[:3, :3] = [[0, 0, -0.5], [0, -2.0, 0], [3.0, 0, 0]]
+    turned = replace(stack, affine_lps=affine, spacing=spacing)
+    settings = Settings(methods=("gradcam",), slices="3:4")
+    (outcome,) = evaluate_study(turned, model, settings)
+    mask = turned.mask[3]
+    peaks = np.argwhere(outcome.map == outcome.map.max())
+    inside = np.argwhere(mask)
+    distances = [
+        np.sqrt((((inside - peak) * spacing[1:]) ** 2).sum(axis=1)).min()
+        for peak in peaks
+    ]
+    assert outcome.localization.peak_distance_mm == pytest.approx(np.mean(distances))
+    (view,) = views(turned, model, [outcome])
+    assert np.array_equal(view.mask, mask[::-1, ::-1])
+    assert np.array_equal(view.image, turned.array[3][::-1, ::-1])
+    assert np.array_equal(view.maps["gradcam"], outcome.map[::-1, ::-1])
+    assert view.screen.aspect == pytest.approx(4.0)
+    assert view.screen.letters == ("A", "P", "R", "L")
+
+
+def test_probability_is_that_of_the_class_explained(blobs, model):
+    study = mx.load_study(blobs / "images" / "2.png")
+    probabilities = model.predict(study).probabilities
+    wrong = model.classes[int(probabilities.argmin())]
+    settings = Settings(methods=("random",), target="label")
+    (outcome,) = evaluate_study(study, model, settings, label=wrong)
+    assert outcome.target_class == wrong != outcome.predicted_class
+    assert outcome.probability == pytest.approx(probabilities.min(), abs=1e-6)
+    assert outcome.correct is False
 
 
 def test_a_method_that_fails_costs_itself_only(study, model):
@@ -198,11 +243,60 @@ def test_a_method_that_fails_costs_itself_only(study, model):
     assert "nowhere" in first.reason
 
 
-def test_a_label_the_model_does_not_know_is_an_error(study, model):
+def test_a_label_the_model_does_not_know_costs_only_the_aic(study, model):
+    settings = Settings(methods=("random",))
+    (outcome,) = evaluate_study(study, model, settings, label="medium")
+    assert outcome.correct is False
+    assert "not one of the model's classes" in outcome.curves.aic.excluded
+    (known,) = evaluate_study(study, model, settings)
+    assert np.array_equal(outcome.curves.sic.y, known.curves.sic.y, equal_nan=True)
     with pytest.raises(ModelError, match="no class 'medium'"):
         list(
-            evaluate_study(study, model, Settings(methods=("random",)), label="medium")
+            evaluate_study(
+                study,
+                model,
+                Settings(methods=("random",), target="label"),
+                label="medium",
+            )
         )
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("out of memory")])
+def test_any_exception_costs_its_method_only(study, model, monkeypatch, error):
+    compute = saliency.compute
+
+    def fail(name, *arguments, **keywords):
+        if name == "gradcam":
+            raise error
+        return compute(name, *arguments, **keywords)
+
+    monkeypatch.setattr(saliency, "compute", fail)
+    settings = Settings(methods=("gradcam", "random"))
+    first, second = evaluate_study(study, model, settings)
+    assert (first.status, second.status) == ("failed", "ok")
+    assert type(error).__name__ in first.reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("x"), PermissionError(13, "Permission denied", "/home/DOE_JOHN/x.png")],
+)
+def test_any_exception_costs_its_case_only(blobs, model, monkeypatch, error):
+    from napari_medxai import engine
+
+    load = engine.load_case
+
+    def fail(case):
+        if case.name.endswith("0.png"):
+            raise error
+        return load(case)
+
+    monkeypatch.setattr(engine, "load_case", fail)
+    cases = find_cases(blobs).cases[:2]
+    bad, good = evaluate(cases, model, Settings(methods=("random",)))
+    assert bad.errors[0].error == type(error).__name__
+    assert "DOE_JOHN" not in bad.errors[0].detail
+    assert good.outcomes
 
 
 def test_progress_rises_to_one_and_cancels(study, model):

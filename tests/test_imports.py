@@ -15,9 +15,9 @@ GUI = {"napari", "qtpy", "PySide6", "PyQt6", "PyQt5", "magicgui", "superqt", "vi
 LAYERS = (
     ("errors",),
     ("files", "display", "study", "privacy"),
-    ("preprocess", "io"),
+    ("smoothing", "preprocess", "io"),
     ("models", "saliency", "metrics"),
-    ("samples", "settings", "results", "progress", "provenance", "slices", "engine"),
+    ("samples", "settings", "results", "progress", "provenance", "slices", "measure", "engine"),
     ("report",),
     ("options", "facts"),
     ("run",),

@@ -170,3 +170,18 @@ def test_a_volume_model_takes_whole_volumes():
     assert seen.to_native(seen.image.astype(float)).shape == study.shape
     with pytest.raises(ModelError, match="needs volumes"):
         spec.indices(Study(np.zeros((4, 4)), Path("x")))
+
+
+def test_shrinking_keeps_the_border_bright():
+    """MONAI's own anti-aliasing would darken it: 214 instead of 255 in the corners."""
+    array = np.full((512, 512), 200, np.uint8)
+    array[250:260, 250:260] = 0
+    image = Preprocessing(size=(224, 224)).apply(Study(array, Path("x"))).image
+    assert image[0].min() == image[:, -1].min() == 255
+
+
+def test_shrinking_averages_instead_of_skipping():
+    array = np.zeros((128, 128), np.uint8)
+    array[:, ::2] = 255  # stripes finer than the network's pixels
+    image = SPEC.apply(Study(array, Path("x"))).image.astype(float)
+    assert np.abs(image[4:-4, 4:-4] - 127.5).max() < 12

@@ -91,6 +91,9 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument(
+        "--profile", action="store_true", help="print where the time went at the end"
+    )
+    p.add_argument(
         "--report-cases",
         type=int,
         default=50,
@@ -157,6 +160,10 @@ def _run(a: argparse.Namespace) -> int:
     print(f"{done} of {result.n_cases} cases complete{again}.")
     if result.n_failed:
         print(f"{result.n_failed} with errors: {result.out / 'errors.csv'}")
+    if a.profile:
+        total = sum(result.stage_seconds.values()) or 1.0
+        for stage, seconds in result.stage_seconds.items():
+            print(f"{stage:10} {seconds:10.1f} s {100 * seconds / total:5.1f} %")
     print(f"Report: {result.page}")
     return result.status
 

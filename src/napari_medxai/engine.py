@@ -7,16 +7,17 @@ network's grid, localisation on the native one. Nothing here knows Qt.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics, saliency
-from .errors import Cancelled, MedXAIError, MethodError, ModelError, OutputError
+from .errors import Cancelled, MedXAIError, ModelError, OutputError
 from .io import Case, load_case
+from .measure import measure
 from .models import Classifier
 from .progress import Clock, Progress, reporter, tell
 from .provenance import case_key, image_seed, provenance
@@ -28,7 +29,6 @@ from .slices import (
     resolve_indices,
     saliency_map,
     select_slices,
-    slice_mask,
     target_layer,
     views,
 )
@@ -128,8 +128,6 @@ def evaluate_study(
             f"model '{model.name}' takes volumes; information curves are measured on "
             "slices under 2-D models. explain() works with it."
         )
-    if label is not None:
-        model.class_index(label)
     indices = resolve_indices(study, model, settings.slices)
     total = len(indices) * len(settings.methods)
     done = 0
@@ -148,7 +146,7 @@ def evaluate_study(
             for preset in settings.presets
         }
         for name in settings.methods:
-            yield from _measure(
+            yield from measure(
                 study,
                 model,
                 settings,
@@ -234,12 +232,22 @@ def _evaluate_case(
         )
     except (Cancelled, OutputError):
         raise
-    except (MedXAIError, ValueError, RuntimeError, OSError, MemoryError) as error:
-        detail = str(error) or type(error).__name__
-        failure = CaseError(case.name, stage, type(error).__name__, detail)
+    except Exception as error:  # noqa: BLE001 - whatever a file does, the run goes on
+        failure = CaseError(
+            case.name, stage, type(error).__name__, _in_words(error, case)
+        )
         return CaseResult(
             case=case, key=key, errors=(failure,), notes=notes, seconds=clock.stop()
         )
+
+
+def _in_words(error: Exception, case: Case) -> str:
+    """Say what went wrong, without the folders of this machine."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{case.name}: {error.strerror}."
+    text = str(error) or type(error).__name__
+    text = text.replace(f"{case.path.parent}{os.sep}", "")
+    return text if isinstance(error, MedXAIError) else f"{case.name}: {text}"
 
 
 def _method_errors(case: Case, outcomes: Sequence[Outcome]) -> tuple[CaseError, ...]:
@@ -253,72 +261,6 @@ def _method_errors(case: Case, outcomes: Sequence[Outcome]) -> tuple[CaseError, 
         )
         for (index, method), reason in failed.items()
     )
-
-
-def _measure(
-    study: Study,
-    model: Classifier,
-    settings: Settings,
-    job: SliceJob,
-    prepared: Mapping[str, metrics.PreparedImage],
-    name: str,
-    label: str | None,
-    on_explain: Callable[[int, int], None] | None,
-    on_curves: Callable[[int, int], None] | None,
-) -> Iterator[Outcome]:
-    """Explain one slice by one method and measure the map under each preset."""
-    predicted = int(job.probabilities.argmax())
-    outcome = Outcome(
-        method=name,
-        preset="",
-        slice=job.input.slice,
-        status="ok",
-        reason="",
-        predicted_class=model.classes[predicted],
-        probability=float(job.probabilities[job.target]),
-        target_class=model.classes[job.target],
-        label=label,
-        correct=None if label is None else model.classes[predicted] == label,
-        probabilities=job.probabilities,
-    )
-    parameters = settings.parameters.get(name, {})
-    try:
-        network_map = saliency_map(
-            model, name, job, parameters, settings.seed, on_explain
-        )
-    except MethodError as error:
-        for preset in settings.presets:
-            yield replace(outcome, preset=preset, status="failed", reason=str(error))
-        return
-    native = job.input.to_native(network_map)
-    mask = slice_mask(study, job.input.slice)
-    localization = None
-    if mask is not None and mask.any():
-        spacing = study.spacing
-        if job.input.slice is not None and spacing is not None:
-            spacing = spacing[1:]
-        localization = metrics.localize(native, mask, spacing=spacing)
-    for preset, image in prepared.items():
-        curves = image.curves(
-            network_map,
-            job.target,
-            label=None if label is None else model.class_index(label),
-            min_probability=settings.min_probability,
-            progress=on_curves,
-        )
-        reasons = [
-            f"{metric}: {curve.excluded}"
-            for metric, curve in (("AIC", curves.aic), ("SIC", curves.sic))
-            if curve.excluded is not None
-        ]
-        yield replace(
-            outcome,
-            preset=preset,
-            reason="; ".join(reasons),
-            curves=curves,
-            localization=localization,
-            map=native,
-        )
 
 
 def _explanation(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import report, saliency
+from .errors import MethodError
+from .io import Case
 from .models import Classifier
 from .options import BatchOptions
 from .provenance import versions
@@ -23,7 +27,7 @@ def run_facts(
     options: BatchOptions,
     model: Classifier,
     settings: Settings,
-    n_cases: int,
+    cases: Sequence[Case],
     n_failed: int,
     summary: report.Summary,
 ) -> dict[str, Any]:
@@ -59,16 +63,17 @@ def run_facts(
                 parameters={
                     **saliency.get(name).parameters,
                     **settings.parameters.get(name, {}),
+                    **_layer(name, model),
                 },
             )
             for name in settings.methods
         ),
-        "inputs": ", ".join(path.resolve().name for path in options.inputs),
-        "n_cases": n_cases,
+        "inputs": _inputs(options, cases),
+        "n_cases": len(cases),
         "n_patients": summary.units if summary.unit == "patients" else None,
         "n_failed": n_failed,
         "simulated": _simulated(options.inputs),
-        "command": _command(options),
+        "command": _command(options, cases),
         "target": settings.target,
         "seed": settings.seed,
         "device": str(model.device),
@@ -80,6 +85,8 @@ def run_facts(
             "masks": options.masks,
             "min_probability": settings.min_probability,
             "batch_size": model.batch_size,
+            "limit": options.limit or "none",
+            "labels": "given" if options.labels else "labels.csv beside the images",
         },
     }
 
@@ -89,14 +96,47 @@ def _simulated(inputs: Sequence[Path]) -> bool:
     return all(path.resolve().is_relative_to(root) for path in inputs)
 
 
-def _command(options: BatchOptions) -> str:
-    """Return the command without its folders, which may say more than they should."""
-    names = " ".join(path.resolve().name for path in options.inputs)
-    return (
-        f"python -m napari_medxai.batch {names} --out {options.out.resolve().name} "
-        f"--model {Path(options.model).name} --methods {options.methods} "
-        f"--target {options.target} --seed {options.seed}"
-    )
+def _inputs(options: BatchOptions, cases: Sequence[Case]) -> str:
+    """Name the inputs; not those of DICOM, whose folders often name patients."""
+    if any(case.series is not None for case in cases):
+        return "DICOM studies"
+    return ", ".join(path.resolve().name for path in options.inputs)
+
+
+def _command(options: BatchOptions, cases: Sequence[Case]) -> str:
+    """Return the command without folders, which may say more than they should."""
+    inputs = "INPUT" if any(c.series for c in cases) else _inputs(options, cases)
+    parts = [
+        "python -m napari_medxai.batch",
+        inputs,
+        "--out",
+        options.out.resolve().name,
+    ]
+    names = {"presets": "pic"}
+    for option in fields(options):
+        value = getattr(options, option.name)
+        if option.name in ("inputs", "out", "overwrite") or value == option.default:
+            continue
+        text = ",".join(value) if isinstance(value, tuple) else str(value)
+        if option.name in ("model", "masks", "labels"):
+            text = Path(text).name
+        flag = names.get(option.name, option.name).replace("_", "-")
+        parts += [f"--{flag}", text or "none"]
+    return " ".join(parts)
+
+
+def _layer(name: str, model: Classifier) -> dict[str, str]:
+    """Layer that a class activation map reads, found as the method finds it."""
+    if "target_layer" not in saliency.get(name).parameters:
+        return {}
+    if model.card.target_layer is not None:
+        return {"target_layer": model.card.target_layer}
+    size = model.preprocessing.size
+    blank = model.tensor(np.zeros((1, *size), dtype=np.uint8))
+    try:
+        return {"target_layer": saliency.find_target_layer(model.module, blank)}
+    except MethodError as error:
+        return {"target_layer": f"none found: {error}"}
 
 
 def _text(value: Any) -> str:
@@ -117,6 +157,14 @@ def reader_notes(
     notes = [
         note if n == 1 else f"{note} ({n} cases)" for note, n in counts.most_common(20)
     ]
+    made_with = {
+        json.dumps(c.provenance.get("versions"), sort_keys=True) for c in stored
+    }
+    if len(made_with) > 1:
+        notes.append(
+            f"The cases were computed with {len(made_with)} different sets of library "
+            "versions, since the run was continued after an update."
+        )
     passed = Counter(one.reason for one in skipped)
     notes += [
         f"{n} file(s) passed over: {reason}." for reason, n in passed.most_common()

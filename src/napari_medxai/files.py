@@ -11,7 +11,10 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["output_errors", "write_atomically"]
+__all__ = ["OUTPUT_MARKER", "output_errors", "write_atomically"]
+
+# Marks an output folder, so that it is never taken for input.
+OUTPUT_MARKER = ".napari-medxai-output"
 
 REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",

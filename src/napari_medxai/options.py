@@ -66,7 +66,21 @@ def settings_of(options: BatchOptions) -> Settings:
         If an option is wrong.
     """
     methods = tuple(saliency.resolve(options.methods))
+    if not methods:
+        raise UsageError(
+            f"no methods in '{options.methods}'; see napari-medxai methods."
+        )
     known = preset_names()
+    if not options.presets:
+        raise UsageError(f"no presets given; {', '.join(known)}.")
+    if options.seed < 0:
+        raise UsageError(f"seed {options.seed} is negative; 0 or more is needed.")
+    if options.report_cases < 0:
+        raise UsageError("report-cases must be 0 or more.")
+    if options.masks not in ("auto", "none") and not Path(options.masks).is_dir():
+        raise UsageError(
+            f"masks '{options.masks}' is neither auto, none, nor a folder that exists."
+        )
     for preset in options.presets:
         if preset not in known:
             raise UsageError(f"preset '{preset}' is unknown; {', '.join(known)}.")
@@ -77,7 +91,7 @@ def settings_of(options: BatchOptions) -> Settings:
         raise UsageError("limit must be at least 1.")
     if options.slices not in (None, "mask", "middle", "all"):
         first, colon, last = options.slices.partition(":")
-        numbers = all(not part or part.lstrip("-").isdigit() for part in (first, last))
+        numbers = all(not p or p.removeprefix("-").isdigit() for p in (first, last))
         if not colon or not numbers:
             raise UsageError(
                 f"slices '{options.slices}' is not mask, middle, all or A:B."

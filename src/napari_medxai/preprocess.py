@@ -290,6 +290,8 @@ class Preprocessing:
         """Orientation, physical padding and resize, as one invertible chain."""
         from monai.transforms import Compose, Orientation, Resize, SpatialPad
 
+        from .smoothing import BorderSafeSmooth
+
         spacing = list(study.spacing) if study.spacing is not None else [1.0] * 3
         spacing = [1.0, *spacing] if len(spacing) == 2 else spacing
         extent = list(shape)
@@ -310,14 +312,10 @@ class Preprocessing:
         size = list(self.size) if self.volumetric else [1, *self.size]
         padded = padded if self.volumetric else [1, *padded]
         steps.append(SpatialPad(spatial_size=padded, mode="constant"))
-        steps.append(
-            Resize(
-                spatial_size=size,
-                mode="trilinear",
-                align_corners=False,
-                anti_aliasing=True,
-            )
-        )
+        # as skimage.transform.resize and MONAI choose it, but without dark borders
+        sigma = [max(0.0, (n / m - 1) / 2) for n, m in zip(padded, size, strict=True)]
+        steps.append(BorderSafeSmooth(sigma))
+        steps.append(Resize(spatial_size=size, mode="trilinear", align_corners=False))
         return Compose(steps)
 
     def _screen_codes(self, codes: tuple[str, str, str]) -> tuple[str, str, str]:

@@ -67,7 +67,8 @@ def pseudonym(value: str, *, prefix: str = "P") -> str:
         Where the salt can neither be read nor made.
     """
     digest = hashlib.blake2b(
-        value.strip().encode(),
+        # The bytes of a file's name may be no UTF-8.
+        value.strip().encode("utf-8", "backslashreplace"),
         key=_salt(config_folder()),
         digest_size=DIGITS // 2,
         person=prefix.encode()[:16],

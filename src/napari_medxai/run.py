@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import report
+from . import report, saliency
 from .engine import evaluate
+from .errors import UsageError
 from .facts import reader_notes, run_facts, run_json
-from .files import output_errors, write_atomically
+from .files import OUTPUT_MARKER, output_errors, write_atomically
 from .io import Case, find_cases
 from .models import Classifier, load_model
 from .options import BatchOptions, settings_of
@@ -21,6 +22,7 @@ from .settings import Settings
 __all__ = ["BatchOptions", "BatchResult", "BatchStep", "run"]
 
 PICTURE_SIZE = 256
+MARKER_TEXT = b"Output of napari-medxai; never taken for input.\n"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class BatchResult:
         The output folder, and ``report.html`` in it.
     n_cases, n_failed, n_resumed : int
     summary : Summary
+    stage_seconds : mapping of str to float
+        Time by stage over all cases.
     """
 
     out: Path
@@ -51,6 +55,7 @@ class BatchResult:
     n_failed: int
     n_resumed: int
     summary: report.Summary
+    stage_seconds: Mapping[str, float]
 
     @property
     def status(self) -> int:
@@ -64,7 +69,6 @@ class _Ledger:
 
     keys: list[str] = field(default_factory=list)
     errors: list[CaseError] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
 
 
@@ -103,13 +107,14 @@ def run(
         precision=options.precision,
         batch_size=options.batch_size,
     )
-    if options.target not in ("predicted", "label"):
-        model.class_index(options.target)
+    _check_target(options.target, cases, model)
     with output_errors(options.out):
         options.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.out / OUTPUT_MARKER, MARKER_TEXT)
     store = report.Store(options.out)
     if options.overwrite:
         store.clear()
+    store.sweep()
     ledger = _evaluate(cases, model, settings, store, options, progress)
     stored = list(store.load_all(ledger.keys))
     errors = _all_errors(cases, ledger, stored)
@@ -117,18 +122,20 @@ def run(
     summary = report.summarise(
         stored, settings.methods, settings.presets, seed=settings.seed
     )
-    facts = run_facts(options, model, settings, len(cases), failed, summary)
+    facts = run_facts(options, model, settings, cases, failed, summary)
     elapsed = time.perf_counter() - clock
     facts.update(
         started=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started)),
         seconds=round(elapsed, 1),
-        stage_seconds={k: round(v, 2) for k, v in sorted(ledger.seconds.items())},
+        stage_seconds=_stage_seconds(stored),
     )
     out = options.out
     report.write_results(out / "results.csv", stored)
     report.write_summary(out / "summary.csv", summary)
     report.write_curves(out, stored, summary)
     report.write_errors(out / "errors.csv", errors)
+    exported = ledger.keys if "png" in options.export else []
+    store.publish(exported, out / "overlays")
     notes = reader_notes(stored, found.skipped)
     data = report.assemble(
         out,
@@ -145,7 +152,27 @@ def run(
     page = out / "report.html"
     write_atomically(page, report.render_report(data).encode())
     write_atomically(out / "run.json", run_json(facts, ledger.resumed, stored))
-    return BatchResult(out, page, len(cases), failed, ledger.resumed, summary)
+    return BatchResult(
+        out,
+        page,
+        len(cases),
+        failed,
+        ledger.resumed,
+        summary,
+        facts["stage_seconds"],
+    )
+
+
+def _check_target(target: str, cases: Sequence[Case], model: Classifier) -> None:
+    """Refuse a class that cannot be explained before the first case runs."""
+    if target == "label":
+        if not any(case.label for case in cases):
+            raise UsageError(
+                "target is 'label', but no case has one; give --labels or put a "
+                "labels.csv beside the images."
+            )
+    elif target != "predicted":
+        model.class_index(target)
 
 
 def _evaluate(
@@ -163,16 +190,22 @@ def _evaluate(
         if progress is not None:
             progress(BatchStep(position[case.name], len(cases), case.name, step))
 
-    for result in evaluate(cases, model, settings, known=store.has, progress=tell):
+    def known(key: str) -> bool:
+        return store.has(key, exported="png" in options.export)
+
+    for result in evaluate(cases, model, settings, known=known, progress=tell):
         if result.resumed:
             ledger.resumed += 1
         elif result.outcomes:
             _keep(result, store, options, settings)
+            tell(result.case, Step("draw", fraction=1.0))
         else:
-            ledger.errors.extend(result.errors)
+            nothing = CaseError(
+                result.case.name, "explain", "StudyError", "nothing was measured."
+            )
+            ledger.errors.extend(result.errors or (nothing,))
             continue
         ledger.keys.append(result.key)
-        ledger.seconds.update(result.seconds)
         tell(result.case, Step("done", fraction=1.0))
     return ledger
 
@@ -180,24 +213,33 @@ def _evaluate(
 def _keep(
     result: CaseResult, store: report.Store, options: BatchOptions, settings: Settings
 ) -> None:
-    """Draw a case's pictures, export them, and make the case durable, in this order.
-
-    The record comes last: a case that has one has its exports too.
-    """
-    pictures = {}
+    """Draw a finished case's pictures and make all of it durable at once."""
+    pictures: dict[str, bytes] = {}
+    exports: dict[str, bytes] = {}
+    labels = {name: saliency.get(name).label for name in settings.methods}
     for view in result.views:
         for method in (None, *view.maps):
             drawn = report.overlay_picture(view, method, size=PICTURE_SIZE)
             name = report.picture_name(view.slice, method or "")
             pictures[name] = report.picture_bytes(drawn)
         if "png" in options.export:
-            report.export_pngs(
-                options.out / "overlays",
+            first = next(o for o in result.outcomes if o.slice == view.slice)
+            exports |= report.export_pictures(
                 report.overlay_stem(result.case.name, view.slice),
                 view,
                 tuple(view.maps),
+                labels=labels,
+                explained=f"{first.target_class} {first.probability:.2f}",
             )
-    store.save(result, pictures)
+    store.save(result, pictures, exports if "png" in options.export else None)
+
+
+def _stage_seconds(stored: Sequence[report.StoredCase]) -> dict[str, float]:
+    """Time by stage over all cases, those of earlier parts of the run included."""
+    total: Counter[str] = Counter()
+    for case in stored:
+        total.update(case.seconds)
+    return {stage: round(seconds, 2) for stage, seconds in sorted(total.items())}
 
 
 def _all_errors(

@@ -34,7 +34,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--validate", default="", help="folds, comma list [the last]")
     p.add_argument("--initial-weights", type=Path, help="ImageNet weights to start")
-    p.add_argument("--card", type=Path, help="JSON with text for model.json; another model.json serves too")
+    p.add_argument(
+        "--card",
+        type=Path,
+        help="JSON with text for model.json; another model.json serves too",
+    )
     p.add_argument("--epochs", type=int, default=16)
     p.add_argument("--batch-size", type=int, default=32)
     p.add_argument("--learning-rate", type=float, default=1e-3)

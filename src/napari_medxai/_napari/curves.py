@@ -29,8 +29,8 @@ from ._widgets import FolderRow, RunRow, fit_width, research_label
 from .canvas import CurveCanvas, line_icon, theme_type
 from .catalogue import Catalogue, catalogue_job
 from .choices import Choices
+from .jobs import FolderDone, folder_job, study_job
 from .measured import METRICS, Measured, from_outcomes
-from .measuring import FolderDone, folder_job, study_job
 from .runner import UNKNOWN, Runner
 from .styling import watch
 
@@ -45,6 +45,7 @@ COLUMNS = (
     ("Mass", "Share of the positive relevance that lies in the mask"),
     ("AP", "Average precision of the map as a detector of the mask's pixels"),
 )
+EXCLUDED = 4  # lines shown of what was left out; the rest is in the tooltip
 STUDY, FOLDER = "the open study", "a folder"
 
 
@@ -255,7 +256,10 @@ class CurvesDock(QScrollArea):
                 )
                 self.table.setItem(number, column, item)
         self._fit_table()
-        self.excluded.setText("\n".join(measured.excluded))
+        lines = list(measured.excluded[:EXCLUDED])
+        more = len(measured.excluded) - len(lines)
+        self.excluded.setText("\n".join(lines + [f"and {more} more"] * bool(more)))
+        self.excluded.setToolTip("\n".join(measured.excluded))
         self.excluded.setVisible(bool(measured.excluded))
 
     def _fit_table(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from napari.layers import Image
@@ -22,14 +21,14 @@ from napari_medxai.errors import MedXAIError
 from napari_medxai.results import Explanation
 
 from ._widgets import ProbabilityBars, RunRow, fit_width, research_label
-from .catalogue import Catalogue, catalogue_job, load_cached
-from .choices import Choices, Request
+from .catalogue import Catalogue, catalogue_job
+from .choices import Choices
+from .jobs import explain_job
 from .layers import KEY, map_to_layer
 from .overlays import apply_look, layer_name, look
-from .runner import UNKNOWN, Job, Reporter, Runner
+from .runner import UNKNOWN, Runner
 from .studies import OpenStudy, current_slice, show_slice, transform_of
 from .styling import plain, role_of, show_plane, watch
-from .wording import words
 
 __all__ = ["ExplainDock"]
 
@@ -37,36 +36,6 @@ CHECKED = ("gradcam", "scorecam", "xrai")
 PERCENTILE, OPACITY = 90, 55
 COLOURBAR = (14, 150)
 COLOURBAR_FONT = 7
-
-
-def explain_job(request: Request, labels: dict[str, str]) -> Job:
-    """Job that yields the explanations asked for.
-
-    Parameters
-    ----------
-    request : Request
-        With a study.
-    labels : dict
-        Name on screen by method.
-    """
-
-    def job(report: Reporter) -> Iterator[Explanation]:
-        report(None, "Loading the engine")
-        from napari_medxai import engine
-
-        model = load_cached(request.model, report)
-        assert request.opened is not None
-
-        yield from engine.explain(
-            request.opened.study,
-            model,
-            request.methods,
-            target=request.target,
-            slices=request.slices,
-            progress=lambda step: report(step.fraction, words(step, labels)),
-        )
-
-    return job
 
 
 class ExplainDock(QScrollArea):

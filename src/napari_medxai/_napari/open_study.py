@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from napari.qt import get_stylesheet
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
@@ -64,6 +65,7 @@ class OpenStudyDialog(QDialog):
         self.found: list[Series] = []
         self.setWindowTitle("Open study")
         self.resize(560, 420)
+        self.setStyleSheet(get_stylesheet(viewer.theme))
         self.where = QLabel("Choose a file or a folder; nothing is guessed.")
         self.where.setWordWrap(True)
         self.list = QListWidget()
@@ -177,6 +179,6 @@ def add_study(viewer: Any, study: Study) -> list[Any]:
 
 
 def _line(one: Series) -> str:
-    size = " × ".join(str(n) for n in one.shape)
-    parts = [one.patient or "", one.modality, one.description, size]
+    # A file goes by its name; a series by its pseudonym, its key is a long number.
+    parts = [one.patient or one.key, one.description]
     return " · ".join(part for part in parts if part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 from napari_medxai.errors import StudyError
 from napari_medxai.study import Study
 
-from .dicom_geometry import geometry
+from .dicom_geometry import frame_name, geometry
+from .dicom_headers import Frame
 from .dicom_pixels import Pixels, read_pixels
 from .dicom_series import Scan, Stack
+from .naming import anonymous, shown
 
 __all__ = ["listing", "load_stack", "pick"]
 
@@ -28,25 +31,30 @@ def pick(scan: Scan, source: Path, series: str | None) -> Stack:
     """
     stacks = scan.stacks
     if not stacks:
-        raise StudyError(f"{source.name}: {_why_nothing(scan)}")
+        raise StudyError(f"{shown(source)}: {_why_nothing(scan)}")
     if series is None:
         if len(stacks) == 1:
             return stacks[0]
         raise StudyError(
-            f"{source.name}: holds {len(stacks)} series; choose one with series=:\n"
+            f"{shown(source)}: holds {len(stacks)} series; choose one with series=:\n"
             + listing(stacks)
         )
     for stack in stacks:
         if series in {stack.key, stack.identifier}:
             return stack
     raise StudyError(
-        f"{source.name}: has no series '{series}'; it holds:\n" + listing(stacks)
+        f"{shown(source)}: has no series '{series}'; it holds:\n" + listing(stacks)
     )
 
 
 def listing(stacks: Sequence[Stack]) -> str:
     """One line per stack: key and description."""
-    return "\n".join(f"  {stack.key}: {stack.series().description}" for stack in stacks)
+    # A key can be a file's name.
+    keys = [stack.identifier if anonymous() else stack.key for stack in stacks]
+    return "\n".join(
+        f"  {key}: {stack.series().description}"
+        for key, stack in zip(keys, stacks, strict=True)
+    )
 
 
 def _why_nothing(scan: Scan) -> str:
@@ -85,7 +93,7 @@ def load_stack(stack: Stack, source: Path, scan: Scan) -> Study:
         For duplicate positions, unsupported objects and damaged pixels.
     """
     if stack.problem:
-        raise StudyError(f"{source.name}: cannot be opened: {stack.problem}")
+        raise StudyError(f"{shown(source)}: cannot be opened: {stack.problem}")
     first = stack.frames[0]
     place = geometry(stack.frames)
     parts, notes = _read(stack)
@@ -126,22 +134,26 @@ def load_stack(stack: Stack, source: Path, scan: Scan) -> Study:
 
 def _read(stack: Stack) -> tuple[list[Pixels], tuple[str, ...]]:
     """Decode each run of frames of one file, in slice order."""
-    runs: list[tuple[Path, list[int]]] = []
+    runs: list[tuple[Frame, list[int]]] = []
     for frame in stack.frames:
-        if runs and runs[-1][0] == frame.path:
+        if runs and runs[-1][0].path == frame.path:
             runs[-1][1].append(frame.index)
         else:
-            runs.append((frame.path, [frame.index]))
-    parts = [read_pixels(path, indices) for path, indices in runs]
+            runs.append((frame, [frame.index]))
+    parts = [
+        read_pixels(first.path, indices, name=shown(first.path, frame_name(first)))
+        for first, indices in runs
+    ]
+    first = runs[0][0]
     shapes = {part.array.shape[1:] for part in parts}
     if len(shapes) > 1:
         raise StudyError(
-            f"{runs[0][0].name} and the others of its series have pixels of different "
+            f"{shown(first.path, frame_name(first))} and the others of its series have pixels of different "
             f"shapes: {sorted(shapes)}. Put colour and grey images into two folders."
         )
     if len({part.inverted for part in parts}) > 1:
         raise StudyError(
-            f"{runs[0][0].name}: some slices of its series are MONOCHROME1 and some "
+            f"{shown(first.path, frame_name(first))}: some slices of its series are MONOCHROME1 and some "
             "are not; put them into two folders."
         )
     return parts, tuple(dict.fromkeys(n for part in parts for n in part.notes))
@@ -151,8 +163,6 @@ def _leftovers(scan: Scan) -> tuple[str, ...]:
     notes = []
     if scan.ignored:
         notes.append(f"{scan.ignored} files that are not DICOM were ignored")
-    for path, reason in scan.broken[:5]:
-        notes.append(f"{path.name} was left out: {reason}")
-    if len(scan.broken) > 5:
-        notes.append(f"and {len(scan.broken) - 5} more damaged files")
+    for reason, count in Counter(reason for _, reason in scan.broken).items():
+        notes.append(f"{count} DICOM file(s) left out: {reason}")
     return tuple(notes)

@@ -40,8 +40,15 @@ def slice_positions(frames: Sequence[Frame]) -> NDArray[np.float64]:
 
 
 def frame_name(frame: Frame) -> str:
-    """Name a frame by its file and, where there are several, its number."""
-    return frame.path.name + (f" frame {frame.index + 1}" if frame.frames > 1 else "")
+    """Name a frame by its number and place; file names often name the patient."""
+    parts = []
+    if frame.frames > 1:
+        parts.append(f"frame {frame.index + 1}")
+    elif frame.instance is not None:
+        parts.append(f"instance {frame.instance}")
+    if frame.position is not None:
+        parts.append(f"at {slice_normal(frame) @ np.array(frame.position):.2f} mm")
+    return " ".join(parts) or "an image without number and position"
 
 
 def geometry(frames: Sequence[Frame]) -> Geometry:

@@ -21,6 +21,7 @@ from napari_medxai.errors import StudyError
 
 from .dicom_access import BROKEN, functional, numbers, quiet
 from .dicom_headers import read_dataset
+from .naming import reason, shown
 
 __all__ = ["Pixels", "read_pixels"]
 
@@ -49,7 +50,7 @@ class Pixels:
     notes: tuple[str, ...]
 
 
-def read_pixels(path: Path, indices: list[int]) -> Pixels:
+def read_pixels(path: Path, indices: list[int], *, name: str = "") -> Pixels:
     """Decode frames of a file.
 
     Parameters
@@ -58,6 +59,8 @@ def read_pixels(path: Path, indices: list[int]) -> Pixels:
         A DICOM image.
     indices : list of int
         Which frames, from 0, in which order.
+    name : str
+        What error texts call the file; its own name by default.
 
     Returns
     -------
@@ -70,19 +73,20 @@ def read_pixels(path: Path, indices: list[int]) -> Pixels:
         Where the file is damaged or its compression cannot be decoded.
     """
     notes: list[str] = []
+    name = name or shown(path)
     try:
         with quiet():
             dataset = read_dataset(path)
-            stored = _decode(path, dataset, notes)
+            stored = _decode(name, dataset, notes)
             if stored.ndim == 2 or (stored.ndim == 3 and _samples(dataset) > 1):
                 stored = stored[np.newaxis]
             stored = stored[indices]
-            return _finish(dataset, stored, indices, notes)
+            return _finish(name, dataset, stored, indices, notes)
     except StudyError:
         raise
     except (*BROKEN, MemoryError) as error:
         raise StudyError(
-            f"{path.name}: the DICOM file is damaged or incomplete "
+            f"{name}: the DICOM file is damaged or incomplete "
             f"({type(error).__name__}). Copy it again."
         ) from error
 
@@ -91,13 +95,13 @@ def _samples(dataset: Dataset) -> int:
     return int(dataset.get("SamplesPerPixel") or 1)
 
 
-def _decode(path: Path, dataset: Dataset, notes: list[str]) -> NDArray[Any]:
+def _decode(name: str, dataset: Dataset, notes: list[str]) -> NDArray[Any]:
     if not any(
         key in dataset
         for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
     ):
         raise StudyError(
-            f"{path.name}: there are no pixels in this DICOM file; if there "
+            f"{name}: there are no pixels in this DICOM file; if there "
             "should be, it is cut short: copy it again."
         )
     try:
@@ -106,17 +110,17 @@ def _decode(path: Path, dataset: Dataset, notes: list[str]) -> NDArray[Any]:
         syntax = dataset.file_meta.get("TransferSyntaxUID")
         compressed = syntax is not None and syntax.is_compressed
         if not compressed or _samples(dataset) != 1:
-            reason = f"{error}" if compressed else "fewer pixels than the header says"
+            why = reason(error) if compressed else "fewer pixels than the header says"
             raise StudyError(
-                f"{path.name}: the pixels cannot be decoded ({reason}). Copy the file "
+                f"{name}: the pixels cannot be decoded ({why}). Copy the file "
                 "again, or decompress it with gdcmconv or dcmdjpeg."
             ) from error
-        array = _decode_by_gdcm(path, dataset, error)
+        array = _decode_by_gdcm(name, dataset, error)
         notes.append(f"decoded by GDCM, as pydicom could not decode {syntax.name}")
         return array
 
 
-def _decode_by_gdcm(path: Path, dataset: Dataset, first: Exception) -> NDArray[Any]:
+def _decode_by_gdcm(name: str, dataset: Dataset, first: Exception) -> NDArray[Any]:
     """Decode stored values by the GDCM inside SimpleITK.
 
     SimpleITK applies the rescale and inverts some MONOCHROME1 files by itself. So it
@@ -158,21 +162,25 @@ def _decode_by_gdcm(path: Path, dataset: Dataset, first: Exception) -> NDArray[A
             array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
         except RuntimeError as error:
             raise StudyError(
-                f"{path.name}: the pixels can be decoded neither by pydicom ({first}) "
+                f"{name}: the pixels can be decoded neither by pydicom ({reason(first)}) "
                 "nor by GDCM. Copy the file again, or decompress it with gdcmconv."
             ) from error
     shape = (int(dataset.Rows), int(dataset.Columns))
     frames = int(dataset.get("NumberOfFrames") or 1)
     if array.shape[-2:] != shape or array.size != frames * shape[0] * shape[1]:
         raise StudyError(
-            f"{path.name}: its compressed pixels have shape {array.shape}, its header "
+            f"{name}: its compressed pixels have shape {array.shape}, its header "
             f"says {frames} x {shape}. The file is damaged."
         )
     return array.reshape(frames, *shape) if frames > 1 else array.reshape(shape)
 
 
 def _finish(
-    dataset: Dataset, stored: NDArray[Any], indices: list[int], notes: list[str]
+    name: str,
+    dataset: Dataset,
+    stored: NDArray[Any],
+    indices: list[int],
+    notes: list[str],
 ) -> Pixels:
     photometric = str(dataset.PhotometricInterpretation)
     if photometric == "PALETTE COLOR":
@@ -191,7 +199,9 @@ def _finish(
         if inverted:
             stored = (top - stored.astype(np.int64)).astype(stored.dtype)
     elif inverted:
-        raise StudyError("MONOCHROME1 is not defined for floating-point pixels.")
+        raise StudyError(
+            f"{name}: MONOCHROME1 is not defined for floating-point pixels."
+        )
     slices: list[NDArray[Any]] = []
     window: Window | None = None
     for number, frame in enumerate(indices):

@@ -223,6 +223,7 @@ def _problem(frames: Sequence[Frame]) -> str | None:
     named = "; ".join(f"{frame_name(a)} and {frame_name(b)}" for a, b in pairs[:5])
     more = f" and {len(pairs) - 5} pairs more" if len(pairs) > 5 else ""
     return (
-        f"slices lie at the same position: {named}{more}. Remove the duplicates, or "
-        "put each acquisition into a folder of its own."
+        f"of {len(frames)} slices {len(pairs)} lie at the same position as another: "
+        f"{named}{more}. Remove the duplicates, or put each acquisition into a folder "
+        "of its own."
     )

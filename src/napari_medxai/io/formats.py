@@ -7,9 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from napari_medxai.errors import StudyError
+from napari_medxai.files import OUTPUT_MARKER
+
+from .naming import reason, shown
+
 __all__ = [
     "KNOWN_EXTENSIONS",
+    "OUTPUT_MARKER",
     "Kind",
+    "entries",
+    "exists",
     "is_dicom",
     "is_hidden",
     "is_mask_name",
@@ -22,6 +30,9 @@ __all__ = [
 ]
 
 Kind = Literal["raster", "nifti", "dicom"]
+
+# What a run makes within a folder of results that is its input as well.
+OUTPUT_FOLDERS = frozenset({"overlays", "figures", ".cases"})
 
 RASTER_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI_EXTENSIONS = (".nii.gz", ".nii", ".hdr", ".img")
@@ -96,27 +107,59 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def name_tokens(path: Path) -> tuple[str, ...]:
-    """Words of a file's name, lower case: ``Pre_Mask.nii.gz`` -> pre, mask."""
-    stem = split_name(path)[0].casefold()
-    return tuple(token for token in re.split(r"[\W_]+", stem) if token)
+    """Words of a file's name, lower case: ``PreScan_T1.nii`` -> pre, scan, t1."""
+    return tuple(
+        word.casefold()
+        for token in _tokens(path)
+        for word in ([token] if token.casefold() in MASK_WORDS else _humps(token))
+    )
 
 
 def is_mask_name(path: str | Path) -> bool:
     """Whether a file's name says that it is a mask and not an image.
 
-    One of its words is mask, seg, segmentation, label, labels, labelmap or roi.
+    One of its words is mask, seg, segmentation, label, labels, labelmap or roi. Words
+    end at anything but letters and digits, and also at digits and capitals:
+    ``mask2``, ``tumorMask``. Short words inside such a compound do not count, as they
+    come up by chance in random names: ``x7seg9k``.
     """
-    return any(token in MASK_WORDS for token in name_tokens(Path(path)))
+    return any(_says_mask(token) for token in _tokens(Path(path)))
 
 
 def mask_remainder(path: Path) -> tuple[str, ...] | None:
     """Words of a mask's name without those that make it a mask; None if it is none."""
     if not is_mask_name(path):
         return None
+    bare = [re.sub(r"^(\D+)(\d+)$", r"\1 \2", word) for word in name_tokens(path)]
     return tuple(
-        token
-        for token in name_tokens(path)
-        if token not in MASK_WORDS and token not in COMPANION_WORDS
+        part
+        for word, split in zip(name_tokens(path), bare, strict=True)
+        for part in (split.split() if split.split()[0] in MASK_WORDS else [word])
+        if part not in MASK_WORDS and part not in COMPANION_WORDS
+    )
+
+
+def _tokens(path: Path) -> list[str]:
+    return [t for t in re.split(r"[\W_]+", split_name(path)[0]) if t]
+
+
+def _humps(token: str) -> list[str]:
+    """Split at capitals: ``tumorMask`` and ``CTMask`` in two."""
+    return re.split(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", token)
+
+
+def _says_mask(token: str) -> bool:
+    if token.casefold() in MASK_WORDS:
+        return True
+    words = [
+        word.casefold()
+        for hump in _humps(token)
+        for word in re.split(r"\d+", hump)
+        if word
+    ]
+    return any(
+        word in MASK_WORDS and (len(word) > 3 or number in (0, len(words) - 1))
+        for number, word in enumerate(words)
     )
 
 
@@ -132,15 +175,41 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name in {"__MACOSX", "Thumbs.db"}
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; StudyError where nobody may look."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise StudyError(f"{shown(path)}: cannot be read ({reason(error)}).") from error
+
+
+def entries(folder: Path) -> list[Path]:
+    """List a folder in natural order; StudyError where that is not possible."""
+    try:
+        return sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise StudyError(
+            f"{shown(folder)}: the folder cannot be read ({reason(error)}). Check its "
+            "permissions."
+        ) from error
+
+
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder in natural order, without hidden ones."""
-    entries = sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name))
-    for entry in entries:
+    """Yield the files below a folder in natural order, without hidden ones.
+
+    Folders of results, which hold `OUTPUT_MARKER`, are left out; where `folder` is
+    one itself, the folders of pictures in it are.
+    """
+    own = (folder / OUTPUT_MARKER).is_file()
+    for entry in entries(folder):
         if is_hidden(entry):
             continue
         if entry.is_dir():
+            results = own and entry.name in OUTPUT_FOLDERS
             # A link to a folder could lead round in a circle.
-            if not entry.is_symlink():
+            if not (
+                results or entry.is_symlink() or (entry / OUTPUT_MARKER).is_file()
+            ):
                 yield from walk(entry)
         elif entry.is_file():
             yield entry

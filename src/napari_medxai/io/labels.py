@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from napari_medxai.errors import StudyError
 
-__all__ = ["Label", "LabelFinder", "read_rows"]
+from .formats import kind_of
+from .naming import reason, shown
+
+__all__ = ["Label", "LabelFinder", "place", "read_rows"]
 
 LABEL_FILE = "labels.csv"
+IMAGE_FOLDER = "images"
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,11 @@ class Label:
 
     label: str | None
     patient: str | None
+
+
+def place(path: Path) -> Path:
+    """Where a file lies: its folder without links and dots, its own name as it is."""
+    return path.parent.resolve() / path.name
 
 
 def read_rows(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
@@ -49,8 +58,8 @@ def read_rows(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
             missing = [name for name in required if name not in names]
             if missing:
                 raise StudyError(
-                    f"{path.name}: has no column {', '.join(map(repr, missing))}; its "
-                    f"columns are {', '.join(map(repr, names)) or 'none'}. Add the "
+                    f"{shown(path)}: has no column {', '.join(map(repr, missing))}; "
+                    f"its columns are {', '.join(map(repr, names)) or 'none'}. Add the "
                     "missing one to the header line."
                 )
             reader.fieldnames = names
@@ -60,13 +69,18 @@ def read_rows(path: Path, required: Iterable[str]) -> list[dict[str, str]]:
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StudyError(
-            f"{path.name}: cannot be read as a CSV table ({error}). Save it as UTF-8 "
-            "with commas."
+            f"{shown(path)}: cannot be read as a CSV table ({reason(error)}). Save it "
+            "as UTF-8 with commas."
         ) from error
 
 
 class LabelFinder:
     """Find labels for files, from one table or from every ``labels.csv`` above.
+
+    A row names a file by its path from the table's folder, or from ``images`` beside
+    the table; one that the user named by its path from the input counts too. A bare
+    file name without such a file stands for the only case below the table with this
+    name. For DICOM a row may also name the folder of the files, in the same ways.
 
     Parameters
     ----------
@@ -77,9 +91,24 @@ class LabelFinder:
 
     def __init__(self, table: Path | None = None) -> None:
         self._table = table
-        self._read: dict[Path, Mapping[str, Label] | None] = {}
+        self._known = _Known()
+        self._assigned: dict[Path, Mapping[Path, Label]] = {}
+        self._rows: dict[Path, Mapping[str, Label]] = {}
         if table is not None and not table.is_file():
-            raise StudyError(f"{table}: there is no such file of labels.")
+            raise StudyError(f"{shown(table)}: there is no such file of labels.")
+
+    def add(self, cases: Iterable[Sequence[Path]], root: Path) -> None:
+        """Tell of cases, so that a bare name can be seen to be of one or of several.
+
+        Parameters
+        ----------
+        cases : iterable of sequence of Path
+            The files of each case.
+        root : Path
+            The folder the user gave.
+        """
+        self._known.add(cases, root)
+        self._assigned.clear()
 
     def lookup(self, files: Iterable[Path], root: Path) -> Label:
         """Find the label of a case.
@@ -97,45 +126,132 @@ class LabelFinder:
         -------
         Label
             Both fields None where no row fits.
+
+        Raises
+        ------
+        StudyError
+            Where a table cannot be read, gives a file two labels, or a bare name in
+            it fits several cases.
         """
+        files = tuple(files)
+        if not all(self._known.has(path) for path in files):
+            self.add([files], root)
+        top = root.parent if root.name == IMAGE_FOLDER else root
         for path in files:
-            found = self._one(path, root)
-            if found is not None:
-                return found
+            for table in self._tables(path, top):
+                found = self._in(table, path)
+                if found is not None:
+                    return found
         return Label(None, None)
 
-    def _one(self, path: Path, root: Path) -> Label | None:
+    def _tables(self, path: Path, top: Path) -> list[Path]:
         if self._table is not None:
-            return self._in(self._table, path, (root, self._table.parent))
-        top = root.parent if root.name == "images" else root
-        for folder in path.parents:
-            found = self._in(folder / LABEL_FILE, path, (folder,))
-            if found is not None:
-                return found
-            if folder == top:
-                break
-        return None
+            return [self._table]
+        folders = [f for f in path.parents if f == top or f.is_relative_to(top)]
+        return [folder / LABEL_FILE for folder in folders or [path.parent]]
 
-    def _in(self, table: Path, path: Path, bases: Iterable[Path]) -> Label | None:
-        rows = self._rows(table)
-        if rows is None:
+    def _in(self, table: Path, path: Path) -> Label | None:
+        if table not in self._rows:
+            self._rows[table] = _table(table) if table.is_file() else {}
+        rows = self._rows[table]
+        if not rows:
             return None
-        names = []
-        for base in bases:
-            for start in (base, base / "images"):
-                if path.is_relative_to(start):
-                    relative = path.relative_to(start)
-                    names += [relative.as_posix(), relative.parent.as_posix()]
-        names += [path.name, path.parent.name]
-        for name in names:
-            if name in rows:
-                return rows[name]
-        return None
+        if table not in self._assigned:
+            self._assigned[table] = _assign(
+                table, rows, self._known, anywhere=self._table is not None
+            )
+        owners = self._assigned[table]
+        where = self._known.where(path)
+        return owners.get(where) or owners.get(where.parent)
 
-    def _rows(self, table: Path) -> Mapping[str, Label] | None:
-        if table not in self._read:
-            self._read[table] = _table(table) if table.is_file() else None
-        return self._read[table]
+
+class _Known:
+    """Files and DICOM folders of the cases, by place and by bare name."""
+
+    def __init__(self) -> None:
+        self.roots: list[Path] = []
+        self.places: dict[Path, frozenset[int]] = {}
+        self.by_name: dict[str, list[Path]] = {}
+        self._where: dict[Path, Path] = {}
+        self._folders: dict[Path, Path] = {}
+        self._cases = 0
+
+    def where(self, path: Path) -> Path:
+        """As `place`, with each folder resolved once."""
+        if path not in self._where:
+            if path.parent not in self._folders:
+                self._folders[path.parent] = path.parent.resolve()
+            self._where[path] = self._folders[path.parent] / path.name
+        return self._where[path]
+
+    def has(self, path: Path) -> bool:
+        return self.where(path) in self.places
+
+    def add(self, cases: Iterable[Sequence[Path]], root: Path) -> None:
+        self.roots = list(dict.fromkeys([*self.roots, root.resolve()]))
+        for files in cases:
+            self._cases += 1
+            dicom = len(files) > 0 and kind_of(files[0]) == "dicom"
+            for path in files:
+                where = self.where(path)
+                for one in (where, where.parent) if dicom else (where,):
+                    if one not in self.places:
+                        self.by_name.setdefault(one.name, []).append(one)
+                    owners = self.places.get(one, frozenset())
+                    self.places[one] = owners | {self._cases}
+
+
+def _assign(
+    table: Path, rows: Mapping[str, Label], known: _Known, *, anywhere: bool
+) -> Mapping[Path, Label]:
+    """Give each row of a table the file or DICOM folder that it names."""
+    folder = table.parent.resolve()
+    bases = [folder, folder / IMAGE_FOLDER]
+    more = [r / s for r in known.roots for s in ("", IMAGE_FOLDER)] if anywhere else []
+    assigned: dict[Path, Label] = {}
+    left: dict[str, Label] = {}
+    for name, label in rows.items():
+        exact = next((w for b in bases if (w := _join(b, name)) in known.places), None)
+        if exact is not None:
+            # Of a.png and images/a.png, both named, the full name is meant.
+            if exact not in assigned or exact == _join(folder, name):
+                assigned[exact] = label
+        elif not any(_join(base, name).exists() for base in bases):
+            left[name] = label
+    for name, label in left.items():
+        fits = [w for b in more if (w := _join(b, name)) in known.places]
+        if not fits and "/" not in name:
+            fits = [
+                where
+                for where in known.by_name.get(name, ())
+                if anywhere or where.is_relative_to(folder)
+            ]
+        fits = list(dict.fromkeys(fits))
+        free = [where for where in fits if where not in assigned]
+        if len(fits) > 1 and free and not _of_one_case(fits, known):
+            first, second = (_relative(where, folder) for where in fits[:2])
+            raise StudyError(
+                f"{shown(table)}: '{name}' could be {first} or {second}. Write the "
+                "path from the folder of the table."
+            )
+        assigned.update(dict.fromkeys(free, label))
+    return assigned
+
+
+def _join(base: Path, name: str) -> Path:
+    joined = base / name
+    return place(joined) if ".." in PurePosixPath(name).parts else joined
+
+
+def _of_one_case(fits: Sequence[Path], known: _Known) -> bool:
+    common = known.places[fits[0]].intersection(*(known.places[w] for w in fits))
+    return bool(common)
+
+
+def _relative(where: Path, folder: Path) -> str:
+    inside = where.is_relative_to(folder)
+    short = where.relative_to(folder) if inside else Path(*where.parts[-2:])
+    return short.as_posix()
 
 
 def _table(path: Path) -> Mapping[str, Label]:
@@ -147,7 +263,7 @@ def _table(path: Path) -> Mapping[str, Label]:
         label = Label(row["label"] or None, row.get("patient") or None)
         if result.setdefault(name, label) != label:
             raise StudyError(
-                f"{path.name}: line {number} gives {name} another label or patient "
+                f"{shown(path)}: line {number} gives {name} another label or patient "
                 "than a line before it. Remove one."
             )
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from napari_medxai.errors import StudyError
@@ -10,16 +11,18 @@ from napari_medxai.errors import StudyError
 from .formats import (
     NIFTI_EXTENSIONS,
     RASTER_EXTENSIONS,
+    entries,
     is_hidden,
     is_mask_name,
     kind_of,
     mask_remainder,
     name_tokens,
-    natural_key,
     split_name,
 )
 
-__all__ = ["MASK_FOLDER", "beside", "inside"]
+from .naming import shown
+
+__all__ = ["MASK_FOLDER", "Beside", "beside", "inside"]
 
 MASK_FOLDER = "masks"
 IMAGE_FOLDER = "images"
@@ -27,7 +30,23 @@ ENDINGS = ("_mask", "-mask", "_masks", "_seg", "-seg", "_segmentation", "_label"
 MASK_EXTENSIONS = RASTER_EXTENSIONS + NIFTI_EXTENSIONS
 
 
-def beside(image: Path) -> tuple[Path, ...]:
+@dataclass(frozen=True)
+class Beside:
+    """Masks found near an image.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Empty where there is none.
+    plain : bool
+        Whether the file's name or folder leaves no doubt.
+    """
+
+    paths: tuple[Path, ...]
+    plain: bool
+
+
+def beside(image: Path) -> Beside:
     """Find the masks of an image that lie near it.
 
     Tried in this order, the first that finds something wins: the same name, or the
@@ -43,8 +62,8 @@ def beside(image: Path) -> tuple[Path, ...]:
 
     Returns
     -------
-    tuple of Path
-        Empty where there is none.
+    Beside
+        The files, and whether the last and least certain of the rules found them.
 
     Raises
     ------
@@ -52,11 +71,11 @@ def beside(image: Path) -> tuple[Path, ...]:
         Where a folder ``masks`` holds several files of the same stem.
     """
     if is_mask_name(image) and kind_of(image) != "dicom":
-        return ()
+        return Beside((), plain=True)
     for candidate in _places(image):
         found = _named(candidate)
         if found is not None and found != image:
-            return (found,)
+            return Beside((found,), plain=True)
     stem = split_name(image)[0]
     endings = [
         path
@@ -64,7 +83,9 @@ def beside(image: Path) -> tuple[Path, ...]:
         for path in _with_stem(image.parent, stem + ending)
         if path != image
     ]
-    return tuple(endings) or _by_words(image)
+    if endings:
+        return Beside(tuple(endings), plain=True)
+    return Beside(_by_words(image), plain=False)
 
 
 def inside(image: Path, folder: Path) -> tuple[Path, ...]:
@@ -106,10 +127,10 @@ def _named(candidate: Path) -> Path | None:
 
 def _single(paths: list[Path], candidate: Path) -> Path:
     if len(paths) > 1:
-        names = ", ".join(path.name for path in paths)
+        names = ", ".join(shown(path, split_name(path)[1]) for path in paths)
         raise StudyError(
-            f"{candidate.name}: has several masks in {candidate.parent.name}: {names}. "
-            "Keep one, or name one with masks=."
+            f"{shown(candidate)}: has several masks in one folder: {names}. Keep one, "
+            "or name one with masks=."
         )
     return paths[0]
 
@@ -131,7 +152,7 @@ def _with_stem(folder: Path, stem: str) -> list[Path]:
 
 
 def _by_words(image: Path) -> tuple[Path, ...]:
-    names = [path for path in image.parent.iterdir() if not is_hidden(path)]
+    names = [path for path in entries(image.parent) if not is_hidden(path)]
     masks = [path for path in names if is_mask_name(path) and path != image]
     if not masks:
         return ()
@@ -150,4 +171,4 @@ def _by_words(image: Path) -> tuple[Path, ...]:
         fits = [tokens for tokens in images if tokens[: len(words)] == words]
         if len(fits) == 1 and fits[0] == own and mask.is_file():
             found.append(mask)
-    return tuple(sorted(found, key=lambda path: natural_key(path.name)))
+    return tuple(found)

@@ -20,7 +20,8 @@ from napari_medxai.study import Study, spacing_of
 
 from . import dicom_seg, mask_files, nifti, raster
 from .dicom_series import scan
-from .formats import KNOWN_EXTENSIONS, kind_of, split_name, walk
+from .formats import KNOWN_EXTENSIONS, entries, exists, kind_of, split_name, walk
+from .naming import printable, shown
 
 __all__ = ["find_masks", "onto_grid"]
 
@@ -52,7 +53,8 @@ def find_masks(
         (JPEG: above 127). A NIfTI label map with several labels gives "label 1",
         "label 2"...; a single label is "mask". A SEG gives its segments' labels.
     notes : tuple of str
-        What was found and not used, and why.
+        What was found and not used, and why; which file was taken where its name
+        leaves a doubt. For DICOM without the names of files.
 
     Raises
     ------
@@ -66,10 +68,10 @@ def find_masks(
     if how == "auto":
         return _auto(study, notes), tuple(notes)
     place = Path(how)
-    if not place.exists():
+    if not exists(place):
         raise StudyError(
-            f"{place.name}: there is no such mask file or folder for "
-            f"{study.source.name}."
+            f"{shown(place)}: there is no such mask file or folder for "
+            f"{study.identifier}."
         )
     if place.is_file():
         return _read_all(study, [place], notes, demanded=True), tuple(notes)
@@ -80,7 +82,7 @@ def find_masks(
         paths = mask_files.inside(_image_path(study), place)
         masks = _read_all(study, paths, notes, demanded=True)
     if not masks:
-        notes.append(f"no mask for {study.identifier} in {place.name}")
+        notes.append(f"no mask for {study.identifier} in the folder of masks")
     return masks, tuple(notes)
 
 
@@ -97,12 +99,21 @@ def _auto(study: Study, notes: list[str]) -> Masks:
         masks = _segments(study, files, notes)
     path = _image_path(study)
     if not masks and path.is_file():
-        masks = _read_all(study, mask_files.beside(path), notes)
+        found = mask_files.beside(path)
+        masks = _read_all(study, found.paths, notes)
+        if masks and not found.plain:
+            notes.extend(f"mask read from {_named(study, p)}" for p in found.paths)
     return masks
 
 
+def _named(study: Study, path: Path) -> str:
+    """Name a mask file in a note; not beside DICOM, where it can name the patient."""
+    dicom = study.metadata.get("format") == "dicom"
+    return "a file beside the image" if dicom else printable(path.name)
+
+
 def _siblings(path: Path) -> list[Path]:
-    return [other for other in sorted(path.parent.iterdir()) if other.is_file()]
+    return [other for other in entries(path.parent) if other.is_file()]
 
 
 def _segments(study: Study, files: Iterable[Path], notes: list[str]) -> Masks:
@@ -118,9 +129,7 @@ def _segments(study: Study, files: Iterable[Path], notes: list[str]) -> Masks:
         series_uid = study.metadata["series_uid"]
         if companion.modality == "RTSTRUCT":
             if series_uid in companion.references or not companion.references:
-                notes.append(
-                    f"{companion.path.name}: an RTSTRUCT, which is not read yet"
-                )
+                notes.append("an RTSTRUCT of the series is not read yet")
         elif companion.modality == "SEG" and (
             series_uid in companion.references or not companion.references
         ):
@@ -138,14 +147,13 @@ def _read_all(
             found = dicom_seg.read(path, study, notes, demanded=demanded)
         else:
             found = _read_file(study, path, notes)
-        if several:
-            stem = split_name(path)[0]
+        # Beside DICOM a file's name can name the patient: masks are numbered.
+        if several and study.metadata.get("format") != "dicom":
+            stem = printable(split_name(path)[0])
             found = {
                 stem if name == "mask" else f"{stem} {name}": mask
                 for name, mask in found.items()
             }
-        if found:
-            notes.append(f"mask read from {path.name}")
         _merge(masks, found)
     return masks
 
@@ -175,12 +183,12 @@ def _read_file(study: Study, path: Path, notes: list[str]) -> Masks:
         labels = onto_grid(study, path, volume.array, volume.affine_lps)
         if volume.affine_lps is None or study.affine_lps is None:
             notes.append(
-                f"{path.name}: mask and image do not both say how they lie in the "
+                f"{_named(study, path)}: mask and image do not both say how they lie in the "
                 "patient; their equal shape was trusted"
             )
         return _labels(path, labels)
     raise StudyError(
-        f"{path.name}: is no mask that can be read; PNG, TIFF, NIfTI and DICOM SEG can."
+        f"{shown(path, 'its mask')}: is no mask that can be read; PNG, TIFF, NIfTI and DICOM SEG can."
     )
 
 
@@ -189,7 +197,7 @@ def _labels(path: Path, labels: NDArray[Any]) -> Masks:
     values = np.unique(labels[np.isfinite(labels)])
     if not (values == np.round(values)).all() or values.size > MAX_LABELS:
         raise StudyError(
-            f"{path.name}: has {values.size} different values between "
+            f"{shown(path, 'its mask')}: has {values.size} different values between "
             f"{values.min():g} and {values.max():g}; a mask has whole-numbered labels. "
             "Threshold it first, or open the image without masks (masks='none')."
         )
@@ -235,7 +243,7 @@ def onto_grid(
         names both grids.
     """
     if labels.ndim != 3:
-        raise StudyError(f"{path.name}: is in colour; a mask holds labels.")
+        raise StudyError(f"{shown(path, 'its mask')}: is in colour; a mask holds labels.")
     target = study.shape if study.is_volume else (1, *study.shape)
     if affine is None or study.affine_lps is None:
         if labels.shape != target:
@@ -272,7 +280,7 @@ def _other_grid(
     affine: NDArray[np.float64] | None,
 ) -> StudyError:
     return StudyError(
-        f"{path.name}: the mask lies on another grid, {_grid(shape, affine)}, than the "
+        f"{shown(path, 'its mask')}: the mask lies on another grid, {_grid(shape, affine)}, than the "
         f"image {study.identifier}, {_grid(study.shape, study.affine_lps)}. Resample "
         "the mask onto the image, or open the image with masks='none'."
     )

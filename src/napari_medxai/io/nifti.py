@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 from napari_medxai.errors import StudyError
 from napari_medxai.study import Series, Study, lps_from_ras, spacing_of
 
+from .formats import exists
+from .naming import printable, reason, shown
+
 __all__ = ["Volume", "load", "read_volume", "series"]
 
 BROKEN = (
@@ -97,7 +100,7 @@ def load(path: Path, *, volume: str | None = None) -> Study:
         affine_lps=data.affine_lps,
         spacing=spacing if spacing is None or not single else spacing[1:],
         colour=colour,
-        identifier=path.name if volume is None else f"{path.name}#{volume}",
+        identifier=printable(path.name) + ("" if volume is None else f"#{volume}"),
         notes=data.notes,
         files=(path,),
         metadata={"format": "nifti", "volume": volume},
@@ -142,7 +145,7 @@ def read_volume(path: Path, *, volume: str | None = None) -> Volume:
         if isinstance(error, StudyError):
             raise
         raise StudyError(
-            f"{path.name}: is damaged or incomplete ({error}). Copy it again."
+            f"{shown(path)}: is damaged or incomplete ({reason(error, path)}). Copy it again."
         ) from error
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         notes.append(f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite")
@@ -150,13 +153,13 @@ def read_volume(path: Path, *, volume: str | None = None) -> Volume:
 
 
 def _open(path: Path) -> Any:
-    if not path.exists():
-        raise StudyError(f"{path.name}: there is no such file.")
+    if not exists(path):
+        raise StudyError(f"{shown(path)}: there is no such file.")
     try:
         return nib.load(path, mmap=False)
     except BROKEN as error:
         raise StudyError(
-            f"{path.name}: cannot be read as NIfTI ({error}). Check that the file "
+            f"{shown(path)}: cannot be read as NIfTI ({reason(error, path)}). Check that the file "
             "is whole, and that a .hdr has its .img beside it."
         ) from error
 
@@ -169,11 +172,11 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(full) > 4:
         # A vector or statistic in the fifth axis, with no or some time in the fourth.
         raise StudyError(
-            f"{path.name}: has {len(full)} axes {tuple(shape)}; volumes of three axes "
+            f"{shown(path)}: has {len(full)} axes {tuple(shape)}; volumes of three axes "
             "and series of them (four axes) can be read. Split the file first."
         )
     if 0 in full:
-        raise StudyError(f"{path.name}: has no voxels, its shape is {tuple(shape)}.")
+        raise StudyError(f"{shown(path)}: has no voxels, its shape is {tuple(shape)}.")
     return tuple(int(n) for n in full)
 
 
@@ -182,7 +185,7 @@ def _volume_index(path: Path, shape: tuple[int, ...], volume: str | None) -> int
     if volume is None:
         if count > 1:
             raise StudyError(
-                f"{path.name}: holds {count} volumes; choose one with series= and its "
+                f"{shown(path)}: holds {count} volumes; choose one with series= and its "
                 f'index, "0" to "{count - 1}".'
             )
         return None
@@ -191,7 +194,7 @@ def _volume_index(path: Path, shape: tuple[int, ...], volume: str | None) -> int
         return None
     if not text.isdecimal() or int(text) >= count:
         raise StudyError(
-            f"{path.name}: has no volume '{volume}'; it holds {count}, with the "
+            f"{shown(path)}: has no volume '{volume}'; it holds {count}, with the "
             f'indices "0" to "{count - 1}".'
         )
     return int(text)
@@ -218,12 +221,12 @@ def _voxels(
         array = np.stack([array[name] for name in ("R", "G", "B")], axis=-1)
     elif array.dtype.kind == "c":
         raise StudyError(
-            f"{path.name}: holds complex numbers; save their magnitude first."
+            f"{shown(path)}: holds complex numbers; save their magnitude first."
         )
     elif array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         array = array.astype(np.float64)
     elif array.dtype.kind not in "iuf":
-        raise StudyError(f"{path.name}: holds voxels of type {array.dtype}.")
+        raise StudyError(f"{shown(path)}: holds voxels of type {array.dtype}.")
     colour = array.shape[len(full) :]
     array = array.reshape(shape[:3] + colour)
     array = array.transpose((2, 1, 0, 3) if colour else (2, 1, 0))

@@ -11,9 +11,10 @@ from napari_medxai.study import Series, Study
 from . import nifti, raster
 from .dicom import listing, load_stack, pick
 from .dicom_series import Scan, scan
-from .formats import Kind, is_mask_name, kind_of, split_name, walk
+from .formats import Kind, exists, is_mask_name, kind_of, split_name, walk
 from .mask_files import MASK_FOLDER
 from .masks import find_masks
+from .naming import shown
 
 __all__ = ["Contents", "load_study", "read_contents", "series"]
 
@@ -29,7 +30,7 @@ class Contents:
     scan : Scan
         Its DICOM files.
     masks : tuple of Path
-        Raster and NIfTI files that are masks, by their name or folder.
+        Files that are masks, by their name or folder.
     others : tuple of Path
         Files of no known format.
     """
@@ -40,8 +41,23 @@ class Contents:
     others: tuple[Path, ...]
 
 
-def read_contents(folder: Path) -> Contents:
-    """Sort the files below a folder; of DICOM files the headers are read."""
+def read_contents(folder: Path, truth: str | Path | None = None) -> Contents:
+    """Sort the files below a folder; of DICOM files the headers are read.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched recursively, without folders of results.
+    truth : str, Path or None
+        The masks, as `load_study` takes them: a file or folder of them below
+        `folder` is no image.
+
+    Returns
+    -------
+    Contents
+        In natural order.
+    """
+    given = _below(folder, truth)
     images: list[Path] = []
     dicoms: list[Path] = []
     masks: list[Path] = []
@@ -51,6 +67,8 @@ def read_contents(folder: Path) -> Contents:
         relative = path.relative_to(folder)
         if kind is None:
             others.append(path)
+        elif given is not None and path.is_relative_to(given):
+            masks.append(path)
         elif kind == "dicom":
             dicoms.append(path)
         elif is_mask_name(path) or MASK_FOLDER in relative.parts[:-1]:
@@ -61,6 +79,16 @@ def read_contents(folder: Path) -> Contents:
     # Files that began like DICOM and were none after all.
     counted = replace(found, ignored=found.ignored + len(others))
     return Contents(tuple(images), counted, tuple(masks), tuple(others))
+
+
+def _below(folder: Path, truth: str | Path | None) -> Path | None:
+    """Where below a folder, as it will be walked, the named masks lie, if they do."""
+    if truth is None or truth in ("auto", "none"):
+        return None
+    root, place = folder.resolve(), Path(truth).expanduser().resolve()
+    if place == root or not place.is_relative_to(root):
+        return None
+    return folder / place.relative_to(root)
 
 
 def _is_second_of_pair(path: Path) -> bool:
@@ -96,7 +124,7 @@ def series(path: str | Path) -> tuple[Series, ...]:
         contents = read_contents(place)
         found = _folder_series(place, contents)
         if not found:
-            raise StudyError(f"no image found in {place.name}.")
+            raise StudyError(f"no image found in {shown(place)}.")
         return found
     kind = _kind(place)
     if kind == "raster":
@@ -141,15 +169,18 @@ def load_study(
         mask does not fit. The text says what to do.
     """
     place = _existing(path)
-    study = _load_folder(place, series) if place.is_dir() else _load_file(place, series)
+    if place.is_dir():
+        study = _load_folder(place, series, masks)
+    else:
+        study = _load_file(place, series)
     found, notes = find_masks(study, masks)
     return study.with_masks(found, *notes)
 
 
 def _existing(path: str | Path) -> Path:
     place = Path(path).expanduser()
-    if not place.exists():
-        raise StudyError(f"{path}: there is no such file or folder.")
+    if not exists(place):
+        raise StudyError(f"{shown(place)}: there is no such file or folder.")
     return place
 
 
@@ -157,7 +188,7 @@ def _kind(path: Path) -> Kind:
     kind = kind_of(path)
     if kind is None:
         raise StudyError(
-            f"{path.name}: is of no format that can be read; PNG, JPEG, TIFF, BMP, "
+            f"{shown(path)}: is of no format that can be read; PNG, JPEG, TIFF, BMP, "
             "NIfTI and DICOM can."
         )
     return kind
@@ -169,7 +200,7 @@ def _load_file(path: Path, key: str | None) -> Study:
         return nifti.load(path, volume=None if key == path.name else key)
     if kind == "raster":
         if key not in (None, path.name):
-            raise StudyError(f"{path.name}: is one image and has no series '{key}'.")
+            raise StudyError(f"{shown(path)}: is one image and has no series '{key}'.")
         return raster.load(path)
     found = scan([path])
     return load_stack(pick(found, path, key), path, found)
@@ -189,8 +220,8 @@ def _series_of(path: Path) -> tuple[Series, ...]:
     return raster.series(path) if kind_of(path) == "raster" else nifti.series(path)
 
 
-def _load_folder(folder: Path, key: str | None) -> Study:
-    contents = read_contents(folder)
+def _load_folder(folder: Path, key: str | None, masks: str | Path | None) -> Study:
+    contents = read_contents(folder, masks)
     if key is not None:
         for path in contents.images:
             name = path.relative_to(folder).as_posix()
@@ -204,14 +235,14 @@ def _load_folder(folder: Path, key: str | None) -> Study:
             return _load_file(contents.images[0], None)
         if key is None:
             raise StudyError(
-                f"{folder.name}: holds {count} images or series; choose one with "
+                f"{shown(folder)}: holds {count} images or series; choose one with "
                 f"series=:\n{_listing(folder, contents)}"
             )
     elif not contents.scan.stacks and not contents.scan.broken:
         found = " but masks" if contents.masks else ""
         if not contents.scan.companions:
             raise StudyError(
-                f"no image found in {folder.name}{found}. PNG, JPEG, TIFF, BMP, NIfTI "
+                f"no image found in {shown(folder)}{found}. PNG, JPEG, TIFF, BMP, NIfTI "
                 "and DICOM can be read."
             )
     stack = pick(contents.scan, folder, key)

@@ -17,6 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from napari_medxai.errors import StudyError
 from napari_medxai.study import Series, Study
 
+from .naming import printable, reason, shown
+
 __all__ = ["load", "read_pixels", "series"]
 
 EXIF_ORIENTATION = 0x0112
@@ -58,7 +60,7 @@ def load(path: Path) -> Study:
         array=array,
         source=path,
         colour=array.ndim == 3,
-        identifier=path.name,
+        identifier=printable(path.name),
         notes=notes,
         files=(path,),
     )
@@ -85,7 +87,7 @@ def read_pixels(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
         pages = getattr(image, "n_frames", 1)
         if pages > 1:
             raise StudyError(
-                f"{path.name}: holds {pages} pages; a raster file is read as one "
+                f"{shown(path)}: holds {pages} pages; a raster file is read as one "
                 "image. Save the pages as single images or as one NIfTI volume."
             )
         if _is_deep_colour(path):
@@ -140,18 +142,18 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise StudyError(
-            f"{path.name}: is larger than Pillow's limit for a picture "
+            f"{shown(path)}: is larger than Pillow's limit for a picture "
             f"({2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels); such a file can be an "
             "attack on memory. Make it smaller with a tool you trust."
         ) from error
     except UnidentifiedImageError as error:
         raise StudyError(
-            f"{path.name}: is not a picture that Pillow can read. Check that the "
+            f"{shown(path)}: is not a picture that Pillow can read. Check that the "
             "file is whole and that its extension is right."
         ) from error
     except FileNotFoundError as error:
-        raise StudyError(f"{path.name}: there is no such file.") from error
+        raise StudyError(f"{shown(path)}: there is no such file.") from error
     except (*BROKEN, MemoryError) as error:
         raise StudyError(
-            f"{path.name}: is damaged or incomplete ({error}). Copy it again."
+            f"{shown(path)}: is damaged or incomplete ({reason(error, path)}). Copy it again."
         ) from error

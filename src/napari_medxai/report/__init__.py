@@ -5,7 +5,7 @@ from __future__ import annotations
 from .assembly import assemble, overlay_stem
 from .content import MethodFacts, ModelFacts, ReportData, RunFacts
 from .html import render_report
-from .overlay import export_pngs, overlay_picture, picture_bytes
+from .overlay import export_pictures, export_pngs, overlay_picture, picture_bytes
 from .store import Row, Store, StoredCase, picture_name
 from .summary import Summary, SummaryLine, summarise
 from .tables import (
@@ -30,6 +30,7 @@ __all__ = [
     "Summary",
     "SummaryLine",
     "assemble",
+    "export_pictures",
     "export_pngs",
     "overlay_picture",
     "overlay_stem",

@@ -342,11 +342,21 @@ def _content(case: StoredCase, index: int | None, method: str) -> bytes:
 
 def _limits(summary: Summary, run: RunFacts) -> list[str]:
     limits = []
-    if summary.unit == "cases":
+    if summary.unit == "cases" and summary.units:
         limits.append(
-            "No patient column was given: the unit of every interval is the case "
-            f"({summary.units} of them), slices and not patients. Slices of one "
-            "patient are alike, so the true uncertainty is larger."
+            "No patients are known: the unit of every interval is the case "
+            f"({summary.units} of them), and images, not patients, are counted. Images "
+            "of one patient are alike, so the true uncertainty is larger."
+        )
+    if summary.without_patient:
+        limits.append(
+            f"{summary.without_patient} cases have no patient and count as patients "
+            "of their own."
+        )
+    for method, count in summary.failures.items():
+        limits.append(
+            f"{method} could not run on {count} slices; its row covers other images "
+            "than the other methods' rows."
         )
     if summary.units < 20:
         limits.append(

@@ -47,6 +47,7 @@ from .wording import significant
 __all__ = [
     "DISCLAIMER",
     "contact_sheet",
+    "export_pictures",
     "export_pngs",
     "overlay_picture",
     "picture_bytes",
@@ -219,21 +220,18 @@ def picture_bytes(picture: Image.Image, *, mime: str = "image/webp") -> bytes:
     return stream.getvalue()
 
 
-def export_pngs(
-    folder: Path,
+def export_pictures(
     stem: str,
     view: SliceView,
     methods: Sequence[str],
     *,
     labels: Mapping[str, str] | None = None,
     explained: str = "",
-) -> tuple[Path, ...]:
-    """Write the slice and its maps as PNG, at the native size or whole multiples.
+) -> dict[str, bytes]:
+    """Draw the slice and its maps as PNG, at the native size or whole multiples.
 
     Parameters
     ----------
-    folder : Path
-        Made where it does not exist.
     stem : str
         Start of the names; made safe by :func:`safe_name` where it is not.
     view : SliceView
@@ -246,18 +244,13 @@ def export_pngs(
 
     Returns
     -------
-    tuple of Path
-        ``<stem>_image.png`` and ``<stem>_<method>.png``.
-
-    Raises
-    ------
-    OutputError
-        If they cannot be written.
+    dict of str to bytes
+        PNG files by name: ``<stem>_image.png`` and ``<stem>_<method>.png``.
     """
     short = min(picture_size(view.image.shape, aspect=view.screen.aspect, size=None))
     size = short * -(-SMALLEST_EXPORT // short)
     start = stem if is_safe(stem) else safe_name(stem)
-    paths = []
+    pictures = {}
     for method in (None, *(m for m in methods if m in view.maps)):
         if method is None:
             lines, end = [DISCLAIMER], "image"
@@ -267,10 +260,41 @@ def export_pngs(
             )
             lines, end = [said, DISCLAIMER], safe_name(method)
         picture = overlay_picture(view, method, size=size, caption="\n".join(lines))
-        path = folder / f"{start}_{end}.png"
-        write_atomically(path, picture_bytes(picture, mime="image/png"))
-        paths.append(path)
-    return tuple(paths)
+        pictures[f"{start}_{end}.png"] = picture_bytes(picture, mime="image/png")
+    return pictures
+
+
+def export_pngs(
+    folder: Path,
+    stem: str,
+    view: SliceView,
+    methods: Sequence[str],
+    *,
+    labels: Mapping[str, str] | None = None,
+    explained: str = "",
+) -> tuple[Path, ...]:
+    """Write what :func:`export_pictures` draws.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it does not exist.
+    stem, view, methods, labels, explained
+        As for :func:`export_pictures`.
+
+    Returns
+    -------
+    tuple of Path
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    pictures = export_pictures(stem, view, methods, labels=labels, explained=explained)
+    for name, content in pictures.items():
+        write_atomically(folder / name, content)
+    return tuple(folder / name for name in pictures)
 
 
 def _check(

@@ -1,8 +1,9 @@
 """Finished cases on disk: each durable on its own, tables are made from them.
 
 A finished case is a folder ``.cases/KEY/`` with ``case.json`` (rows, knots of the
-curves, errors) and its small pictures. It is written under another name and renamed,
-so that it is there whole or not at all.
+curves, errors), its small pictures, and the pictures to export. It is written under
+another name and renamed, so that it is there whole or not at all. ``overlays/`` is
+made anew from the finished cases of a run, so that it never holds another run's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ __all__ = ["Row", "Store", "StoredCase"]
 
 FOLDER = ".cases"
 RECORD = "case.json"
+OVERLAYS = "overlays"
+UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +104,56 @@ class Store:
             if self.root.is_dir():
                 shutil.rmtree(self.root)
 
-    def has(self, key: str) -> bool:
-        """Whether a finished case of this key is there."""
-        return (self.root / key / RECORD).is_file()
+    def has(self, key: str, *, exported: bool = False) -> bool:
+        """Whether a finished, readable case of this key is there.
 
-    def save(self, result: CaseResult, pictures: Mapping[str, bytes]) -> None:
+        Parameters
+        ----------
+        key : str
+        exported : bool
+            Whether it must have its pictures to export, too.
+        """
+        try:
+            self.load(key)
+        except OutputError:
+            return False
+        return not exported or (self.root / key / OVERLAYS).is_dir()
+
+    def sweep(self) -> None:
+        """Remove what a killed run left half-written."""
+        with output_errors(self.root):
+            for path in self.root.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(path)
+
+    def publish(self, keys: Sequence[str], folder: Path) -> None:
+        """Make the folder of exported pictures anew, from these cases only.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Finished cases.
+        folder : Path
+            Replaced as a whole.
+        """
+        with output_errors(folder):
+            fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
+            fresh.chmod(0o755)
+            for key in keys:
+                for path in sorted((self.root / key / OVERLAYS).glob("*.png")):
+                    _link(path, fresh / path.name)
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            if keys:
+                fresh.replace(folder)
+            else:
+                fresh.rmdir()
+
+    def save(
+        self,
+        result: CaseResult,
+        pictures: Mapping[str, bytes],
+        exports: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Make a finished case durable.
 
         Parameters
@@ -113,6 +161,8 @@ class Store:
         result : CaseResult
         pictures : mapping of str to bytes
             WebP files by the names of :func:`picture_name`.
+        exports : mapping of str to bytes, optional
+            PNG files by their names in ``overlays/``.
 
         Raises
         ------
@@ -121,10 +171,13 @@ class Store:
         """
         with output_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".", dir=self.root))
+            temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
             try:
                 record = json.dumps(_record(result), allow_nan=False)
                 files = {RECORD: record.encode(), **pictures}
+                if exports is not None:
+                    (temporary / OVERLAYS).mkdir()
+                    files |= {f"{OVERLAYS}/{n}": c for n, c in exports.items()}
                 for name, content in files.items():
                     with (temporary / name).open("wb") as file:
                         file.write(content)
@@ -160,6 +213,14 @@ class Store:
         """Read finished cases one after the other."""
         for key in keys:
             yield self.load(key)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link where the file system can, else copy."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def picture_name(index: int | None, method: str) -> str:

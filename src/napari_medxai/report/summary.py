@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,10 @@ class Summary:
         What was resampled: ``patients`` or ``cases``.
     units : int
         How many of them there are.
+    without_patient : int
+        Cases without a patient in a run that knows others: each counts as its own.
+    failures : mapping of str to int
+        Slices on which a method could not run, by method.
     exclusions : tuple of tuple
         (metric, preset, Exclusion): counted once a slice, over the first method, since
         exclusions do not depend on the map.
@@ -78,6 +83,8 @@ class Summary:
     lines: tuple[SummaryLine, ...]
     unit: str
     units: int
+    without_patient: int
+    failures: Mapping[str, int]
     exclusions: tuple[tuple[str, str, metrics.Exclusion], ...]
 
     def find(
@@ -118,12 +125,19 @@ def summarise(
     Returns
     -------
     Summary
-        The interval resamples patients where every row names its patient, else cases
-        (all slices of a case together).
+        The interval resamples patients, all their slices together; a case without a
+        patient counts as its own.
     """
-    rows = [row for case in cases for row in case.rows if row.status == "ok"]
-    by_patient = bool(rows) and all(row.patient for row in rows)
-    groups = {id(row): str(row.patient) if by_patient else row.case for row in rows}
+    every = [row for case in cases for row in case.rows]
+    rows = [row for row in every if row.status == "ok"]
+    failures = Counter(
+        row.method
+        for row in every
+        if row.status == "failed" and row.preset == presets[0]
+    )
+    groups = {id(row): row.patient or row.case for row in rows}
+    alone = {row.case for row in rows if not row.patient}
+    by_patient = any(row.patient for row in rows)
     classes = sorted({row.stratum for row in rows})
     lines: list[SummaryLine] = []
     for method in methods:
@@ -139,6 +153,8 @@ def summarise(
         lines=tuple(lines),
         unit="patients" if by_patient else "cases",
         units=len(set(groups.values())),
+        without_patient=len(alone) if by_patient else 0,
+        failures=dict(failures),
         exclusions=tuple(_exclusions(rows, methods, presets)),
     )
 

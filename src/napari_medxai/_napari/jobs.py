@@ -1,4 +1,4 @@
-"""The jobs of the curves dock: measure a study, or a folder by the batch."""
+"""The docks' jobs: explain a study, measure it, or measure a folder by the batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_medxai.results import Outcome
+from napari_medxai.results import Explanation, Outcome
 from napari_medxai.study import Study
 
 from .catalogue import load_cached
@@ -15,7 +15,7 @@ from .measured import Measured, from_summary
 from .runner import Job, Reporter
 from .wording import words
 
-__all__ = ["FolderDone", "folder_job", "known_label", "study_job"]
+__all__ = ["FolderDone", "explain_job", "folder_job", "known_label", "study_job"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,36 @@ class FolderDone:
     cases: int
     failed: int
     resumed: int
+
+
+def explain_job(request: Request, labels: dict[str, str]) -> Job:
+    """Job that yields the explanations asked for.
+
+    Parameters
+    ----------
+    request : Request
+        With a study.
+    labels : dict
+        Name on screen by method.
+    """
+
+    def job(report: Reporter) -> Iterator[Explanation]:
+        report(None, "Loading the engine")
+        from napari_medxai import engine
+
+        model = load_cached(request.model, report)
+        assert request.opened is not None
+
+        yield from engine.explain(
+            request.opened.study,
+            model,
+            request.methods,
+            target=request.target,
+            slices=request.slices,
+            progress=lambda step: report(step.fraction, words(step, labels)),
+        )
+
+    return job
 
 
 def study_job(request: Request, preset: str, labels: dict[str, str]) -> Job:
