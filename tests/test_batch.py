@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,8 +66,8 @@ def test_every_file_and_column_is_there(finished):
     for stem in ("aic-pair", "sic-pair"):
         assert (finished / "figures" / f"{stem}.svg").stat().st_size > 1000
         assert (finished / "figures" / f"{stem}.pdf").read_bytes()[:4] == b"%PDF"
-    hidden = [p for p in finished.rglob(".*") if p.name != ".cases"]
-    assert not hidden
+    hidden = {p.name for p in finished.rglob(".*")}
+    assert hidden == {".cases", ".napari-medxai-output"}
 
 
 def test_rows_equal_the_engine(finished, blobs, tiny_model):
@@ -273,6 +274,11 @@ def write(path, text):
         ({"--batch-size": "many"}, "batch size"),
         ({"--labels": "nowhere.csv"}, "nowhere.csv"),
         ({"--limit": "0"}, "limit"),
+        ({"--pic": ""}, "no presets"),
+        ({"--methods": ""}, "no saliency method"),
+        ({"--seed": "-1"}, "seed"),
+        ({"--masks": "nowhere"}, "auto, none"),
+        ({"--report-cases": "-1"}, "report-cases"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_a_sentence(
@@ -368,3 +374,61 @@ def test_order_of_the_input_does_not_matter(blobs, tiny_model, tmp_path):
         tables.append((out / "results.csv").read_bytes())
     assert tables[0] == tables[1]
     assert np.frombuffer(tables[0], np.uint8).size > 500
+
+
+def test_an_output_inside_the_input_is_never_input(blobs, tiny_model, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(blobs, data)
+    for out in (data / "out", data):
+        for _ in range(2):
+            arguments = ("--model", tiny_model, "--methods", "random", "--limit", 9)
+            assert run(data, *arguments, "--out", out) == 0
+            assert len(table(out / "results.csv")) == 6
+
+
+def test_overlays_are_those_of_this_run(blobs, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    arguments = (blobs, "--model", tiny_model, "--limit", 1, "--out", out)
+    picture = out / "overlays" / "images__0.png_random.png"
+    assert run(*arguments, "--methods", "gradcam,random", "--seed", 0) == 0
+    first = picture.read_bytes()
+    assert run(*arguments, "--methods", "random", "--seed", 1) == 0
+    assert picture.read_bytes() != first
+    assert len(list((out / "overlays").iterdir())) == 2
+    assert run(*arguments, "--methods", "gradcam,random", "--seed", 0) == 0
+    assert picture.read_bytes() == first
+    page = (out / "report.html").read_text()
+    linked = set(re.findall(r'href="(overlays/[^"]+\.png)"', page))
+    assert linked == {f"overlays/{p.name}" for p in (out / "overlays").iterdir()}
+
+
+def test_exports_asked_for_later_are_made(blobs, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    arguments = (blobs, "--model", tiny_model, "--limit", 1, "--methods", "random")
+    assert run(*arguments, "--out", out, "--export", "none") == 0
+    assert not (out / "overlays").exists()
+    assert run(*arguments, "--out", out) == 0
+    assert len(list((out / "overlays").iterdir())) == 2
+
+
+def test_names_of_patients_in_paths_stay_inside(samples, tiny_model, tmp_path):
+    folder = tmp_path / "DOE_JOHN"
+    folder.mkdir()
+    for path in (samples / "dicom").glob("*.dcm"):
+        shutil.copy(path, folder / f"DOE_JOHN_{path.name}")
+    (folder / "DOE_JOHN_broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 90)
+    out = tmp_path / "out"
+    arguments = ("--model", tiny_model, "--methods", "random", "--slices", "middle")
+    assert run(folder, *arguments, "--out", out) == 1
+    for path in out.rglob("*"):
+        assert "DOE" not in path.name
+        if path.is_file():
+            assert b"DOE_JOHN" not in path.read_bytes(), path
+
+
+def test_profile_says_where_the_time_went(blobs, tiny_model, tmp_path, capsys):
+    arguments = ("--model", tiny_model, "--methods", "random", "--limit", 1)
+    assert run(blobs, *arguments, "--out", tmp_path / "o", "--profile") == 0
+    out = capsys.readouterr().out
+    assert "curves" in out
+    assert " %" in out

@@ -77,12 +77,12 @@ def test_sixty_fresh_simulated_cases(model, samples, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["png", "nifti", "dicom"])
-def test_the_samples_are_classified_right(model, name):
+def test_the_samples_are_classified_right(model, samples, name):
     """The demo shows a classifier that works."""
     from napari_medxai.io import find_cases, load_case
     from napari_medxai.slices import select_slices
 
-    for case in find_cases(mx.samples()[name]).cases:
+    for case in find_cases(samples / name).cases:
         study = load_case(case)
         slices = select_slices(study, "middle") if study.is_volume else None
         label = case.label or "meningioma"  # the DICOM series carries no label

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +14,9 @@ from PIL import Image
 
 from dicom_files import dataset, save, uid, volume, write_stack
 from napari_medxai.errors import StudyError
+from napari_medxai.files import OUTPUT_MARKER
 from napari_medxai.io import find_cases, load_case, load_study, series
+from napari_medxai.privacy import pseudonym
 from test_io_masks import segmentation, two_masks
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -63,11 +67,12 @@ def test_a_damaged_image_is_a_case_that_fails_later(tmp_path) -> None:
     (tmp_path / "c.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 50)
     png(tmp_path / "d.png")
     cases = find_cases(tmp_path).cases
-    assert [case.name for case in cases] == ["a.png", "b.nii.gz", "c.dcm", "d.png"]
-    for case in cases[:3]:
+    hidden = "unreadable-" + pseudonym("c.dcm", prefix="F")
+    assert [case.name for case in cases] == ["a.png", "b.nii.gz", "d.png", hidden]
+    for case in (*cases[:2], cases[3]):
         with pytest.raises(StudyError, match=case.name):
             load_case(case)
-    np.testing.assert_array_equal(load_case(cases[3]).array, IMAGE)
+    np.testing.assert_array_equal(load_case(cases[2]).array, IMAGE)
 
 
 def test_dicom_is_grouped_by_series(tmp_path) -> None:
@@ -88,8 +93,12 @@ def test_dicom_is_grouped_by_series(tmp_path) -> None:
     np.testing.assert_array_equal(second.array, two)
     assert not second.masks
     assert any(one.reason == "a DICOM SEG" for one in found.skipped)
-    none = find_cases(tmp_path, masks="none").cases
-    assert not any(load_case(case).masks for case in none if case.mask is None)
+    # Found by itself only where masks are looked for, and where no folder is named.
+    (tmp_path / "empty").mkdir()
+    for how in ("none", None, tmp_path / "empty"):
+        for case in find_cases(tmp_path, masks=how).cases:
+            assert case.mask is None
+            assert not load_case(case).masks
 
 
 def test_a_case_opens_as_load_study_does(tmp_path) -> None:
@@ -226,6 +235,242 @@ def test_names_stay_unique_and_the_order_does_not_depend_on_the_inputs(
     assert len(names(two, two / "b.png", two)) == 2
     deep = png(tmp_path / "x" / "one" / "a.png").parent
     assert len(set(names(one, deep))) == 2
+
+
+@pytest.mark.parametrize("out", ["results", "a/b/results"])
+def test_a_folder_of_results_is_no_input(tmp_path, out) -> None:
+    png(tmp_path / "a.png")
+    write_stack(tmp_path / "ct", volume())
+    expected = names(tmp_path)
+    keys = [one.key for one in series(tmp_path)]
+    png(tmp_path / out / "overlays" / "a_gradcam.png")
+    png(tmp_path / out / "more" / "figure.png")
+    write_stack(tmp_path / out / "exports", volume(), series="exported")
+    assert len(names(tmp_path)) > len(expected)
+    (tmp_path / out / OUTPUT_MARKER).write_text("")
+    assert names(tmp_path) == expected
+    assert [one.key for one in series(tmp_path)] == keys
+    (tmp_path / "a.png").unlink()
+    np.testing.assert_array_equal(load_study(tmp_path).array, volume())
+
+
+def test_an_input_that_is_the_output_too(tmp_path) -> None:
+    png(tmp_path / "a.png")
+    png(tmp_path / "sub" / "figures" / "b.png")
+    for folder in ("overlays", "figures", ".cases"):
+        png(tmp_path / folder / "x.png")
+    (tmp_path / OUTPUT_MARKER).write_text("")
+    assert names(tmp_path) == ["a.png", "sub/figures/b.png"]
+
+
+@pytest.mark.parametrize("start", [".", "sub/.."])
+def test_a_named_folder_of_masks_holds_no_cases(tmp_path, start) -> None:
+    files = write_stack(tmp_path / "ct", volume())
+    truth = tmp_path / "truth"
+    segmentation(files, two_masks(volume().shape), truth / "seg.dcm")
+    png(tmp_path / "sub" / "a.png")
+    png(truth / "a.png", IMAGE % 2)
+    assert len(find_cases(tmp_path)) == 3
+    found = find_cases(tmp_path / start, masks=truth)
+    assert len(found) == 2
+    reasons = {one.path.name: one.reason for one in found.skipped}
+    assert reasons == {"a.png": "a mask", "seg.dcm": "a mask"}
+    for case in found.cases:
+        assert load_case(case).masks
+    # The folder itself as the input: its files are what the user wants.
+    assert [case.path for case in find_cases(truth, masks=truth).cases] == [
+        truth / "a.png"
+    ]
+    # The same for one study.
+    study = load_study(tmp_path / "sub", masks=png(tmp_path / "sub" / "t.png"))
+    assert study.source.name == "a.png"
+    np.testing.assert_array_equal(study.masks["mask"], IMAGE > 0)
+
+
+def test_a_table_names_masks_whatever_the_option(tmp_path) -> None:
+    png(tmp_path / "a.png")
+    png(tmp_path / "b.png")
+    png(tmp_path / "b_mask.png", IMAGE * 0)
+    png(tmp_path / "t.png", IMAGE)
+    (tmp_path / "list.csv").write_text("image,mask\na.png,t.png\nb.png,\n")
+    (tmp_path / "empty").mkdir()
+    for how, second in (("auto", True), ("none", False), (tmp_path / "empty", False)):
+        one, two = find_cases(tmp_path / "list.csv", masks=how).cases
+        np.testing.assert_array_equal(load_case(one).masks["mask"], IMAGE > 0)
+        assert bool(load_case(two).masks) == second
+
+
+def labels_of(*inputs: Path, **options) -> dict[str, str | None]:
+    return {case.name: case.label for case in find_cases(inputs, **options).cases}
+
+
+def test_a_bare_name_labels_its_own_file_only(tmp_path) -> None:
+    for name in ("1.png", "sub/1.png", "sub/2.png", "masks/2.png"):
+        png(tmp_path / name)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n1.png,x\n2.png,y\nsub,z\n")
+    expected = {"1.png": "x", "sub/1.png": None, "sub/2.png": "y"}
+    assert labels_of(tmp_path) == expected
+    assert labels_of(tmp_path, labels=table) == expected
+    # Its path from an images folder beside the table is exact as well.
+    png(tmp_path / "set" / "images" / "1.png")
+    png(tmp_path / "set" / "images" / "deep" / "1.png")
+    (tmp_path / "set" / "labels.csv").write_text("file,label\n1.png,x\n")
+    for start in (tmp_path / "set", tmp_path / "set" / "images"):
+        assert list(labels_of(start).values()) == ["x", None]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_bare_name_of_two_files_is_refused(tmp_path, given) -> None:
+    png(tmp_path / "one" / "1.png")
+    png(tmp_path / "two" / "1.png")
+    table = tmp_path / "labels.csv"
+    options = {"labels": table} if given else {}
+    table.write_text("file,label\n1.png,x\n")
+    with pytest.raises(StudyError, match=r"'1\.png' could be one/1.png or two/1.png"):
+        find_cases(tmp_path, **options)
+    # Both named in full, the bare name stands for nothing.
+    table.write_text("file,label\n1.png,x\none/1.png,y\ntwo/1.png,z\n")
+    assert labels_of(tmp_path, **options) == {"one/1.png": "y", "two/1.png": "z"}
+
+
+def test_a_given_table_labels_by_the_path_from_the_input(tmp_path) -> None:
+    png(tmp_path / "p" / "1.png")
+    png(tmp_path / "p" / "sub" / "1.png")
+    png(tmp_path / "q" / "images" / "1.png")
+    table = tmp_path / "elsewhere" / "mine.csv"
+    table.parent.mkdir()
+    table.write_text("file,label\n1.png,x\n")
+    assert labels_of(tmp_path / "p", labels=table) == {"1.png": "x", "sub/1.png": None}
+    assert labels_of(tmp_path / "q", labels=table) == {"images/1.png": "x"}
+    with pytest.raises(StudyError, match=r"p/1\.png or images/1\.png"):
+        find_cases([tmp_path / "p", tmp_path / "q"], labels=table)
+
+
+def test_a_folder_name_labels_dicom_only(tmp_path) -> None:
+    write_stack(tmp_path / "deep" / "x", volume())
+    png(tmp_path / "deep" / "x" / "a.png")
+    (tmp_path / "labels.csv").write_text("file,label\nx,glioma\n")
+    by_series = {c.series: c.label for c in find_cases(tmp_path).cases}
+    assert by_series == {uid("one"): "glioma", None: None}
+    write_stack(tmp_path / "other" / "x", volume(), series="two")
+    with pytest.raises(StudyError, match="'x' could be deep/x or other/x"):
+        find_cases(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,label\nIM001.dcm,glioma\n")
+    with pytest.raises(StudyError, match=r"deep/x/IM001\.dcm or other/x/IM001\.dcm"):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["a.png,,y,", "./a.png,,x,p2", "a.png,m.png,x,"])
+def test_rows_that_contradict_are_refused(tmp_path, other) -> None:
+    png(tmp_path / "a.png")
+    png(tmp_path / "b.png")
+    table = tmp_path / "list.csv"
+    head = "image,mask,label,patient\na.png,,x,\nb.png,,x,\n"
+    table.write_text(f"{head}{other}\n")
+    with pytest.raises(StudyError, match=r"list\.csv line 2 and list\.csv line 4"):
+        find_cases(table)
+    table.write_text(f"{head}sub/../a.png,,x,\n")
+    assert names(table) == ["a.png", "b.png"]
+
+
+def test_a_row_wins_over_the_folder(tmp_path) -> None:
+    folder = tmp_path / "data"
+    png(folder / "a.png")
+    png(folder / "b.png")
+    png(folder / "a_mask.png", IMAGE * 0)
+    png(folder / "b_mask.png", IMAGE * 0)
+    png(tmp_path / "t.png")
+    (folder / "labels.csv").write_text("file,label,patient\na.png,x,p\nb.png,y,q\n")
+    table = tmp_path / "list.csv"
+    table.write_text("image,mask,label,patient\ndata/a.png,t.png,z,\ndata/b.png,,,r\n")
+    for inputs in ((folder, table), (table, folder)):
+        one, two = find_cases(inputs).cases
+        assert [one.name, two.name] == ["a.png", "b.png"]
+        assert (one.label, one.patient) == ("z", "p")
+        assert load_case(one).masks["mask"].any()
+        assert (two.label, two.patient) == ("y", "r")
+        assert not load_case(two).masks["mask"].any()
+
+
+def test_a_row_elsewhere_is_named_without_its_folders(tmp_path) -> None:
+    for name in ("x/a.png", "y/a.png", "lists/sub/a.png"):
+        png(tmp_path / name)
+    table = tmp_path / "lists" / "list.csv"
+    rows = [str(tmp_path / "x" / "a.png"), "../y/a.png", "sub/a.png", "sub/../b.png"]
+    table.write_text("image\n" + "\n".join(rows) + "\n")
+    first = names(table)
+    assert "sub/a.png" in first
+    assert "b.png" in first
+    others = [name for name in first if "/" not in name and name != "b.png"]
+    assert len(set(others)) == 2
+    assert all(re.fullmatch(r"a-[0-9a-f]{8}\.png", name) for name in others)
+    # Named after where it lies, not after its row.
+    table.write_text("image\n" + "\n".join(rows[::-1]) + "\n")
+    assert names(table) == first
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_a_name_that_is_no_text_is_made_printable(tmp_path) -> None:
+    odd = tmp_path / os.fsdecode(b"M\xfcller.png")
+    try:
+        png(odd)
+    except OSError:
+        pytest.skip("this file system takes text only")
+    assert names(tmp_path) == ["M\\udcfcller.png"]
+    png(tmp_path / "M\\udcfcller.png", IMAGE[::-1].copy())
+    (tmp_path / os.fsdecode(b"\xe4.nii")).write_bytes(b"")
+    (tmp_path / os.fsdecode(b"\xe4.dcm")).write_bytes(b"")
+    found = names(tmp_path)
+    assert len(set(found)) == 4
+    for case in find_cases(tmp_path).cases:
+        case.name.encode()
+        try:
+            study = load_case(case)
+        except StudyError as error:
+            str(error).encode()
+        else:
+            "".join([study.identifier, *study.notes]).encode()
+
+
+def test_no_error_tells_where_files_lie(tmp_path, monkeypatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.nii").write_bytes(b"")
+    (tmp_path / "b.png").write_bytes(b"")
+    (tmp_path / "list.csv").write_text("image\nabsent.png\n")
+    (tmp_path / "d").mkdir()
+    calls = [
+        lambda: load_study(tmp_path / "a.nii"),
+        lambda: load_study(tmp_path / "b.png"),
+        lambda: load_study(tmp_path / "absent.png"),
+        lambda: load_case(find_cases(tmp_path / "list.csv").cases[0]),
+        lambda: find_cases(tmp_path / "absent"),
+        lambda: find_cases(tmp_path / "d"),
+        lambda: find_cases(tmp_path, labels=tmp_path / "absent.csv"),
+    ]
+    texts = []
+    for call in calls:
+        with pytest.raises(StudyError) as caught:
+            call()
+        texts.append(str(caught.value))
+    for method, call in (
+        ("iterdir", lambda: find_cases(tmp_path / "d")),
+        ("exists", lambda: load_study(tmp_path / "a.nii")),
+        ("open", lambda: find_cases(tmp_path / "list.csv")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, refuse)
+            with pytest.raises(StudyError, match="Permission denied") as caught:
+                call()
+        texts.append(str(caught.value))
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", refuse)
+        with pytest.raises(StudyError, match="Permission denied") as caught:
+            load_study(tmp_path / "b.png")
+    texts.append(str(caught.value))
+    assert not [text for text in texts if tmp_path.name in text or "/" in text]
 
 
 def test_nothing_found_is_an_error(tmp_path) -> None:

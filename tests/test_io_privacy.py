@@ -11,12 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from PIL import Image
 
-from dicom_files import SECRETS, dataset, save, volume, write_stack
+from dicom_files import SECRETS, dataset, save, uid, volume, write_stack
 from napari_medxai import privacy
 from napari_medxai.errors import OutputError, StudyError
 from napari_medxai.io import find_cases, load_case, load_study, series
+from test_io_masks import segmentation, two_masks
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +143,129 @@ def test_no_identity_in_errors_and_warnings(tmp_path) -> None:
     assert len(texts) == 5
     for text in texts:
         assert_clean(text.replace(str(Path(__file__).parent), ""))
+
+
+def named_after_the_patient(folder: Path, voxels: np.ndarray, **options) -> list[Path]:
+    """A stack in a folder and in files that bear the patient's name."""
+    place = folder / "DOE_JANE"
+    return [
+        path.rename(place / f"DOE_JANE_{number:03d}.dcm")
+        for number, path in enumerate(write_stack(place, voxels, **options))
+    ]
+
+
+def everything_said(folder: Path, **options) -> tuple[list[str], list[str]]:
+    """Case names and notes, and error texts, as a run over a folder reports them."""
+    texts, errors = [], []
+    for case in find_cases(folder, **options).cases:
+        texts.append(case.name)
+        try:
+            study = load_case(case)
+        except StudyError as error:
+            errors.append(str(error))
+        else:
+            texts += [study.identifier, *study.notes, *study.masks]
+    for text in (*texts, *errors):
+        assert_clean(text)
+    return texts, errors
+
+
+def test_file_names_stay_out_of_notes(tmp_path) -> None:
+    paths = named_after_the_patient(tmp_path / "in", volume(8))
+    paths[3].unlink()
+    paths[6].write_bytes(paths[6].read_bytes()[:400])
+    (paths[0].parent / "DOE_JANE.txt").write_text("text")
+    assert_clean(" ".join(load_study(paths[0].parent).notes))
+    texts, errors = everything_said(tmp_path / "in")
+    assert any("GAP" in text for text in texts)
+    relative = paths[6].relative_to(tmp_path / "in").as_posix()
+    name = "unreadable-" + privacy.pseudonym(relative, prefix="F")
+    assert name in texts
+    assert len(errors) == 1
+    assert errors[0].startswith(name)
+    # A person who opens the file itself is told its name.
+    with pytest.raises(StudyError, match=paths[6].name):
+        load_study(paths[6])
+    assert find_cases(paths[6]).cases[0].name.startswith("unreadable-")
+    assert len(everything_said(paths[6])[1]) == 1
+
+
+def test_file_names_stay_out_of_errors(tmp_path) -> None:
+    cut = named_after_the_patient(tmp_path / "cut", volume())
+    cut[2].write_bytes(cut[2].read_bytes()[:-40])
+    (error,) = everything_said(tmp_path / "cut")[1]
+    assert "instance 3 at 35.00 mm" in error
+    copied = named_after_the_patient(tmp_path / "copied", volume())
+    (copied[0].parent / "DOE_copy.dcm").write_bytes(copied[0].read_bytes())
+    (error,) = everything_said(tmp_path / "copied")[1]
+    assert "same position" in error
+    mosaic = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    named_after_the_patient(tmp_path / "mosaic", volume(1), ImageType=mosaic)
+    (error,) = everything_said(tmp_path / "mosaic")[1]
+    assert "mosaic" in error
+    mixed = named_after_the_patient(tmp_path / "mixed", volume(2))
+    ds = dataset(volume(1)[0], position=(-20.0, 10.0, 50.0), photometric="MONOCHROME1")
+    save(ds, mixed[0].parent / "DOE_last.dcm")
+    (error,) = everything_said(tmp_path / "mixed")[1]
+    assert "MONOCHROME1" in error
+
+
+def test_folder_names_stay_out_of_the_cases_of_a_table(tmp_path) -> None:
+    named_after_the_patient(tmp_path / "two", volume())
+    named_after_the_patient(tmp_path / "two" / "DOE_JANE", volume(), series="two")
+    table = tmp_path / "list.csv"
+    table.write_text("image\ntwo/DOE_JANE\nDOE_JANE_lost.dcm\n")
+    texts, errors = everything_said(table)
+    assert all(name.startswith("unreadable-") for name in texts)
+    assert len(errors) == 2
+    assert "holds 2 series" in "".join(errors)
+    # Without a SeriesInstanceUID the key is a file's name.
+    for path in (tmp_path / "two").rglob("*.dcm"):
+        ds = pydicom.dcmread(path)
+        del ds.SeriesInstanceUID
+        ds.save_as(path)
+    assert "holds 10 series" in "".join(everything_said(table)[1])
+
+
+def test_names_of_masks_stay_out_of_notes_and_errors(tmp_path) -> None:
+    voxels = volume()
+    files = named_after_the_patient(tmp_path / "seg", voxels)
+    path = files[0].parent / "DOE_SEG.dcm"
+    segmentation(files, two_masks(voxels.shape), path)
+    seg = pydicom.dcmread(path)
+    whole = seg.PixelData
+    seg.PixelData = whole[:4]
+    seg.save_as(path)
+    (error,) = everything_said(tmp_path / "seg")[1]
+    assert "segmentation cannot be read" in error
+    seg.PixelData, seg.FrameOfReferenceUID = whole, uid("another")
+    seg.save_as(path)
+    texts, errors = everything_said(tmp_path / "seg")
+    assert any("frame of reference" in text for text in texts)
+    assert not errors
+    # Raster masks beside one slice.
+    (one,) = named_after_the_patient(tmp_path / "slice", volume(1))
+    truth = Image.fromarray(np.ones((6, 7), dtype=np.uint8))
+    truth.save(one.with_name("DOE_JANE_000_mask.png"))
+    truth.save(one.with_name("DOE_JANE_000_seg.png"))
+    texts, errors = everything_said(tmp_path / "slice")
+    assert {"mask", "mask 2"} <= set(texts)
+    assert not errors
+    Image.fromarray(np.ones((3, 3), dtype=np.uint8)).save(
+        one.with_name("DOE_JANE_000_mask.png")
+    )
+    (error,) = everything_said(tmp_path / "slice")[1]
+    assert "another grid" in error
+    (tmp_path / "DOE_masks").mkdir()
+    texts, _ = everything_said(tmp_path / "slice", masks=tmp_path / "DOE_masks")
+    assert any("no mask for" in text for text in texts)
+    (error,) = everything_said(tmp_path / "slice", masks=tmp_path / "DOE_lost.png")[1]
+    assert "no such mask" in error
+
+
+def test_a_pseudonym_of_any_file_name(config) -> None:
+    odd = privacy.pseudonym(os.fsdecode(b"M\xfcller"), prefix="F")
+    assert odd != privacy.pseudonym(os.fsdecode(b"M\xe4ller"), prefix="F")
 
 
 def test_importing_the_readers_loads_nothing_heavy() -> None:

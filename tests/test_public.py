@@ -11,6 +11,7 @@ import pytest
 
 import napari_medxai as mx
 from napari_medxai.cli import main
+from napari_medxai.samples import samples
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +45,7 @@ def test_command_dispatches_and_refuses(capsys, tmp_path):
 
 
 def test_samples_are_there():
-    for path in mx.samples().values():
+    for path in samples().values():
         assert any(p.is_file() for p in path.rglob("*"))
 
 

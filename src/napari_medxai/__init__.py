@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .errors import MedXAIError, StudyError
     from .io import load_study, series
     from .models import Classifier, load_model
-    from .samples import sample_path, samples
     from .study import Study
 
 __version__ = "0.1.0"
@@ -33,8 +32,6 @@ __all__ = [
     "load_study",
     "metrics",
     "saliency",
-    "sample_path",
-    "samples",
     "series",
 ]
 
@@ -49,8 +46,6 @@ _HOMES = {
     "explain": ".engine",
     "load_model": ".models",
     "load_study": ".io",
-    "sample_path": ".samples",
-    "samples": ".samples",
     "series": ".io",
 }
 

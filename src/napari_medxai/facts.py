@@ -98,8 +98,9 @@ def _simulated(inputs: Sequence[Path]) -> bool:
 
 def _inputs(options: BatchOptions, cases: Sequence[Case]) -> str:
     """Name the inputs; not those of DICOM, whose folders often name patients."""
-    if any(case.series is not None for case in cases):
-        return "DICOM studies"
+    dicom = sum(case.series is not None for case in cases)
+    if dicom:
+        return "DICOM studies" if dicom == len(cases) else "studies, DICOM among them"
     return ", ".join(path.resolve().name for path in options.inputs)
 
 

@@ -148,12 +148,14 @@ def _read(stack: Stack) -> tuple[list[Pixels], tuple[str, ...]]:
     shapes = {part.array.shape[1:] for part in parts}
     if len(shapes) > 1:
         raise StudyError(
-            f"{shown(first.path, frame_name(first))} and the others of its series have pixels of different "
+            f"{shown(first.path, frame_name(first))} "
+            f"and the others of its series have pixels of different "
             f"shapes: {sorted(shapes)}. Put colour and grey images into two folders."
         )
     if len({part.inverted for part in parts}) > 1:
         raise StudyError(
-            f"{shown(first.path, frame_name(first))}: some slices of its series are MONOCHROME1 and some "
+            f"{shown(first.path, frame_name(first))}: "
+            f"some slices of its series are MONOCHROME1 and some "
             "are not; put them into two folders."
         )
     return parts, tuple(dict.fromkeys(n for part in parts for n in part.notes))

@@ -162,7 +162,8 @@ def _decode_by_gdcm(name: str, dataset: Dataset, first: Exception) -> NDArray[An
             array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
         except RuntimeError as error:
             raise StudyError(
-                f"{name}: the pixels can be decoded neither by pydicom ({reason(first)}) "
+                f"{name}: "
+                f"the pixels can be decoded neither by pydicom ({reason(first)}) "
                 "nor by GDCM. Copy the file again, or decompress it with gdcmconv."
             ) from error
     shape = (int(dataset.Rows), int(dataset.Columns))

@@ -57,7 +57,8 @@ def read(
 
     if study.metadata.get("format") != "dicom":
         raise StudyError(
-            f"{shown(path, 'its SEG')}: a DICOM SEG needs the DICOM images it refers to, and "
+            f"{shown(path, 'its SEG')}: "
+            f"a DICOM SEG needs the DICOM images it refers to, and "
             f"{shown(study.source)} is none."
         )
     try:
@@ -70,7 +71,8 @@ def read(
         raise
     except (*BROKEN, RuntimeError) as error:
         raise StudyError(
-            f"{shown(path, 'its SEG')}: the segmentation cannot be read ({type(error).__name__}). "
+            f"{shown(path, 'its SEG')}: "
+            f"the segmentation cannot be read ({type(error).__name__}). "
             "Check it with dciodvfy, or open the images with masks='none'."
         ) from error
     if demanded:
@@ -123,7 +125,8 @@ def _place(path: Path, seg: Any, study: Study) -> dict[str, NDArray[np.bool_]]:
     rows, columns = study.shape[-2:]
     if (int(seg.Rows), int(seg.Columns)) != (rows, columns):
         raise StudyError(
-            f"{shown(path, 'its SEG')}: the segmentation has {seg.Rows} rows and {seg.Columns} "
+            f"{shown(path, 'its SEG')}: "
+            f"the segmentation has {seg.Rows} rows and {seg.Columns} "
             f"columns, the series {study.identifier} has {rows} and {columns}. "
             "Resample it, or open the images with masks='none'."
         )
@@ -141,7 +144,9 @@ def _place(path: Path, seg: Any, study: Study) -> dict[str, NDArray[np.bool_]]:
     for index in range(len(pixels)):
         segment = functional(seg, index, "SegmentIdentificationSequence")
         if segment is None:
-            raise StudyError(f"{shown(path, 'its SEG')}: frame {index + 1} names no segment.")
+            raise StudyError(
+                f"{shown(path, 'its SEG')}: frame {index + 1} names no segment."
+            )
         place = _slice_of(path, seg, index, study)
         name = names[int(segment.ReferencedSegmentNumber)]
         masks[name][place] |= pixels[index] > 0
@@ -158,7 +163,8 @@ def _slice_of(path: Path, seg: Any, index: int, study: Study) -> int:
         nearest = int(distances.argmin())
         if distances[nearest] > POSITION_MM:
             raise StudyError(
-                f"{shown(path, 'its SEG')}: frame {index + 1} lies at {_text(position)}, "
+                f"{shown(path, 'its SEG')}: "
+                f"frame {index + 1} lies at {_text(position)}, "
                 f"{distances[nearest]:.2f} mm from the nearest slice of "
                 f"{study.identifier} at {_text(places[nearest])}. Resample it onto "
                 "the series, or open the images with masks='none'."
@@ -198,7 +204,8 @@ def _check_plane(path: Path, seg: Any, index: int, study: Study) -> None:
             and not np.allclose(value, own, rtol=0, atol=tolerance)
         ):
             raise StudyError(
-                f"{shown(path, 'its SEG')}: its {keyword} {_text(value)} is not that of the series "
+                f"{shown(path, 'its SEG')}: "
+                f"its {keyword} {_text(value)} is not that of the series "
                 f"{study.identifier}, {_text(own)}. Resample it onto the series, or "
                 "open the images with masks='none'."
             )

@@ -207,9 +207,7 @@ def walk(folder: Path) -> Iterator[Path]:
         if entry.is_dir():
             results = own and entry.name in OUTPUT_FOLDERS
             # A link to a folder could lead round in a circle.
-            if not (
-                results or entry.is_symlink() or (entry / OUTPUT_MARKER).is_file()
-            ):
+            if not (results or entry.is_symlink() or (entry / OUTPUT_MARKER).is_file()):
                 yield from walk(entry)
         elif entry.is_file():
             yield entry

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_medxai.errors import StudyError
 
-from .formats import kind_of
+from .formats import exists, kind_of
 from .naming import reason, shown
 
 __all__ = ["Label", "LabelFinder", "place", "read_rows"]
@@ -162,7 +162,9 @@ class LabelFinder:
             )
         owners = self._assigned[table]
         where = self._known.where(path)
-        return owners.get(where) or owners.get(where.parent)
+        return owners.get(where) or (
+            owners.get(where.parent) if self._known.in_folder(where) else None
+        )
 
 
 class _Known:
@@ -186,6 +188,11 @@ class _Known:
 
     def has(self, path: Path) -> bool:
         return self.where(path) in self.places
+
+    def in_folder(self, where: Path) -> bool:
+        """Whether this file is of a DICOM case, to which its folder's label goes."""
+        folder = self.places.get(where.parent, frozenset())
+        return not folder.isdisjoint(self.places[where])
 
     def add(self, cases: Iterable[Sequence[Path]], root: Path) -> None:
         self.roots = list(dict.fromkeys([*self.roots, root.resolve()]))
@@ -216,11 +223,11 @@ def _assign(
             # Of a.png and images/a.png, both named, the full name is meant.
             if exact not in assigned or exact == _join(folder, name):
                 assigned[exact] = label
-        elif not any(_join(base, name).exists() for base in bases):
+        else:
             left[name] = label
     for name, label in left.items():
         fits = [w for b in more if (w := _join(b, name)) in known.places]
-        if not fits and "/" not in name:
+        if not (fits or "/" in name or any(exists(b / name) for b in bases)):
             fits = [
                 where
                 for where in known.by_name.get(name, ())

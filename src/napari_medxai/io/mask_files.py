@@ -19,7 +19,6 @@ from .formats import (
     name_tokens,
     split_name,
 )
-
 from .naming import shown
 
 __all__ = ["MASK_FOLDER", "Beside", "beside", "inside"]

@@ -67,7 +67,7 @@ def find_masks(
     notes: list[str] = []
     if how == "auto":
         return _auto(study, notes), tuple(notes)
-    place = Path(how)
+    place = Path(how).expanduser()
     if not exists(place):
         raise StudyError(
             f"{shown(place)}: there is no such mask file or folder for "
@@ -183,12 +183,14 @@ def _read_file(study: Study, path: Path, notes: list[str]) -> Masks:
         labels = onto_grid(study, path, volume.array, volume.affine_lps)
         if volume.affine_lps is None or study.affine_lps is None:
             notes.append(
-                f"{_named(study, path)}: mask and image do not both say how they lie in the "
+                f"{_named(study, path)}: "
+                f"mask and image do not both say how they lie in the "
                 "patient; their equal shape was trusted"
             )
         return _labels(path, labels)
     raise StudyError(
-        f"{shown(path, 'its mask')}: is no mask that can be read; PNG, TIFF, NIfTI and DICOM SEG can."
+        f"{shown(path, 'its mask')}: "
+        f"is no mask that can be read; PNG, TIFF, NIfTI and DICOM SEG can."
     )
 
 
@@ -243,7 +245,9 @@ def onto_grid(
         names both grids.
     """
     if labels.ndim != 3:
-        raise StudyError(f"{shown(path, 'its mask')}: is in colour; a mask holds labels.")
+        raise StudyError(
+            f"{shown(path, 'its mask')}: is in colour; a mask holds labels."
+        )
     target = study.shape if study.is_volume else (1, *study.shape)
     if affine is None or study.affine_lps is None:
         if labels.shape != target:
@@ -280,7 +284,8 @@ def _other_grid(
     affine: NDArray[np.float64] | None,
 ) -> StudyError:
     return StudyError(
-        f"{shown(path, 'its mask')}: the mask lies on another grid, {_grid(shape, affine)}, than the "
+        f"{shown(path, 'its mask')}: "
+        f"the mask lies on another grid, {_grid(shape, affine)}, than the "
         f"image {study.identifier}, {_grid(study.shape, study.affine_lps)}. Resample "
         "the mask onto the image, or open the image with masks='none'."
     )

@@ -145,7 +145,8 @@ def read_volume(path: Path, *, volume: str | None = None) -> Volume:
         if isinstance(error, StudyError):
             raise
         raise StudyError(
-            f"{shown(path)}: is damaged or incomplete ({reason(error, path)}). Copy it again."
+            f"{shown(path)}: "
+            f"is damaged or incomplete ({reason(error, path)}). Copy it again."
         ) from error
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         notes.append(f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite")
@@ -159,7 +160,8 @@ def _open(path: Path) -> Any:
         return nib.load(path, mmap=False)
     except BROKEN as error:
         raise StudyError(
-            f"{shown(path)}: cannot be read as NIfTI ({reason(error, path)}). Check that the file "
+            f"{shown(path)}: "
+            f"cannot be read as NIfTI ({reason(error, path)}). Check that the file "
             "is whole, and that a .hdr has its .img beside it."
         ) from error
 
@@ -172,7 +174,8 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(full) > 4:
         # A vector or statistic in the fifth axis, with no or some time in the fourth.
         raise StudyError(
-            f"{shown(path)}: has {len(full)} axes {tuple(shape)}; volumes of three axes "
+            f"{shown(path)}: "
+            f"has {len(full)} axes {tuple(shape)}; volumes of three axes "
             "and series of them (four axes) can be read. Split the file first."
         )
     if 0 in full:
@@ -185,7 +188,8 @@ def _volume_index(path: Path, shape: tuple[int, ...], volume: str | None) -> int
     if volume is None:
         if count > 1:
             raise StudyError(
-                f"{shown(path)}: holds {count} volumes; choose one with series= and its "
+                f"{shown(path)}: "
+                f"holds {count} volumes; choose one with series= and its "
                 f'index, "0" to "{count - 1}".'
             )
         return None

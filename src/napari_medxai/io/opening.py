@@ -242,7 +242,8 @@ def _load_folder(folder: Path, key: str | None, masks: str | Path | None) -> Stu
         found = " but masks" if contents.masks else ""
         if not contents.scan.companions:
             raise StudyError(
-                f"no image found in {shown(folder)}{found}. PNG, JPEG, TIFF, BMP, NIfTI "
+                f"no image found in {shown(folder)}{found}. "
+                f"PNG, JPEG, TIFF, BMP, NIfTI "
                 "and DICOM can be read."
             )
     stack = pick(contents.scan, folder, key)

@@ -155,5 +155,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise StudyError(f"{shown(path)}: there is no such file.") from error
     except (*BROKEN, MemoryError) as error:
         raise StudyError(
-            f"{shown(path)}: is damaged or incomplete ({reason(error, path)}). Copy it again."
+            f"{shown(path)}: "
+            f"is damaged or incomplete ({reason(error, path)}). Copy it again."
         ) from error
