@@ -53,7 +53,7 @@ def explain(out: Path, theme: str, model: Path | None) -> None:
     dock.choices.slices.setCurrentIndex(dock.choices.slices.findData("middle"))
     dock.start()
     wait(lambda: not dock.runner.running)
-    dock.shown.setCurrentIndex(dock.shown.findText("Grad-CAM"))
+    dock.shown.setCurrentIndex(dock.shown.findText("XRAI"))
     save(viewer, out / f"explain-{theme}.png")
 
 

@@ -2,6 +2,7 @@
 # Make the pictures of the documentation from the project's own sample data.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+bash tests/apt.sh chromium fonts-dejavu-core
 python="${VENV:-.venv}/bin/python"
 out=docs/images
 work="$(mktemp -d)"

@@ -218,8 +218,6 @@ def _evaluate_case(
         outcomes = tuple(
             evaluate_study(study, model, settings, label=case.label, progress=report)
         )
-        stage = "draw"
-        report(Step("draw", fraction=1.0))
         return CaseResult(
             case=case,
             key=key,

@@ -100,7 +100,7 @@ def _inputs(options: BatchOptions, cases: Sequence[Case]) -> str:
     """Name the inputs; not those of DICOM, whose folders often name patients."""
     dicom = sum(case.series is not None for case in cases)
     if dicom:
-        return "DICOM studies" if dicom == len(cases) else "studies, DICOM among them"
+        return "DICOM studies" if dicom == len(cases) else "DICOM and other studies"
     return ", ".join(path.resolve().name for path in options.inputs)
 
 

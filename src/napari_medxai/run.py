@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import report, saliency
@@ -214,6 +214,7 @@ def _keep(
     result: CaseResult, store: report.Store, options: BatchOptions, settings: Settings
 ) -> None:
     """Draw a finished case's pictures and make all of it durable at once."""
+    start = time.perf_counter()
     pictures: dict[str, bytes] = {}
     exports: dict[str, bytes] = {}
     labels = {name: saliency.get(name).label for name in settings.methods}
@@ -231,6 +232,8 @@ def _keep(
                 labels=labels,
                 explained=f"{first.target_class} {first.probability:.2f}",
             )
+    seconds = {**result.seconds, "draw": time.perf_counter() - start}
+    result = replace(result, seconds=seconds)
     store.save(result, pictures, exports if "png" in options.export else None)
 
 

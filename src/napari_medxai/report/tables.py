@@ -15,7 +15,7 @@ from napari_medxai.files import write_atomically
 from napari_medxai.results import CaseError
 
 from .store import Row, StoredCase
-from .summary import Summary
+from .summary import LOCALIZATION, Summary
 
 __all__ = [
     "RESULT_COLUMNS",
@@ -84,14 +84,6 @@ CURVE_COLUMNS = (
 )
 ERROR_COLUMNS = ("case", "stage", "error", "detail")
 CURVE_STEP = 10  # every tenth of the 1001 points: what a plot can show
-LOCALIZATION = (
-    "pointing_hit",
-    "relevance_mass",
-    "relevance_rank",
-    "iou_mask_area",
-    "average_precision",
-    "peak_distance_mm",
-)
 
 
 def write_results(path: Path, cases: Iterable[StoredCase]) -> None:
