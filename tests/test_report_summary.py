@@ -12,6 +12,7 @@ from napari_medxai.errors import OutputError
 from napari_medxai.io import Case
 from napari_medxai.metrics import InformationCurve, Localization
 from napari_medxai.report import Store, summarise
+from napari_medxai.report import summary as summary_module
 from napari_medxai.report.assembly import _choose, _limits
 from napari_medxai.report.content import ModelFacts, RunFacts
 from napari_medxai.report.store import Row, StoredCase
@@ -84,7 +85,8 @@ def cases() -> list[StoredCase]:
     return found
 
 
-def test_interval_resamples_patients_not_images(cases):
+def test_interval_resamples_patients_not_images(cases, monkeypatch):
+    monkeypatch.setattr(summary_module, "MIN_UNITS", 2)
     summary = summarise(cases, ("gradcam", "random"), ("pair",))
     assert (summary.unit, summary.units) == ("patients", 2)
     line = summary.find("gradcam", "relevance_mass", aggregation="mean")
@@ -92,6 +94,27 @@ def test_interval_resamples_patients_not_images(cases):
     # with two patients a resample holds one of them twice in half of all draws
     assert line.ci_low == pytest.approx(0.2)
     assert line.ci_high == pytest.approx(0.7)
+
+
+def test_few_units_get_no_interval(cases):
+    summary = summarise(cases, ("gradcam",), ("pair",))
+    for line in summary.lines:
+        assert np.isnan(line.ci_low)
+        assert line.curve is None or np.isnan(line.curve.y_low).all()
+    facts = RunFacts(model=ModelFacts(name="m"))
+    assert any("too few to resample" in text for text in _limits(summary, facts, []))
+
+
+def test_hits_that_all_fall_the_same_way_get_a_score_interval():
+    many = [
+        case(f"c{i}", row(f"c{i}", f"p{i}", "gradcam", 0.1, 0.5)) for i in range(12)
+    ]
+    line = summarise(many, ("gradcam",), ("pair",)).find(
+        "gradcam", "pointing_hit", aggregation="mean"
+    )
+    # Wilson (1927): 12 of 12
+    assert (line.value, line.ci_high) == (1.0, 1.0)
+    assert line.ci_low == pytest.approx(0.7575, abs=1e-3)
 
 
 def test_without_patients_the_case_is_the_unit(cases):
@@ -111,7 +134,8 @@ def test_a_case_without_patient_counts_as_its_own(cases):
     summary = summarise(mixed, ("gradcam",), ("pair",))
     assert (summary.unit, summary.units, summary.without_patient) == ("patients", 3, 1)
     facts = RunFacts(model=ModelFacts(name="m"))
-    assert any("1 cases have no patient" in text for text in _limits(summary, facts))
+    limits = _limits(summary, facts, [])
+    assert any("1 cases have no patient" in text for text in limits)
 
 
 def test_classes_are_the_labels(cases):
@@ -143,7 +167,7 @@ def test_failures_are_counted_and_said(cases):
     summary = summarise([*cases, case("c9", failed)], ("gradcam",), ("pair",))
     assert summary.failures == {"gradcam": 1}
     facts = RunFacts(model=ModelFacts(name="m"))
-    assert any("could not run on 1" in text for text in _limits(summary, facts))
+    assert any("could not run on 1" in text for text in _limits(summary, facts, []))
 
 
 def test_best_worst_excluded_and_drawn_by_seed():
@@ -154,8 +178,8 @@ def test_best_worst_excluded_and_drawn_by_seed():
     ]
     chosen = {unit[0].name: why for unit, why in _choose(units, ["gradcam"], 4, 0)}
     assert len(chosen) == 4
-    assert chosen["c1"] == ("best",)
-    assert chosen["c4"] == ("worst",)
+    assert chosen["c1"] == ("best: highest mean SIC",)
+    assert chosen["c4"] == ("worst: lowest mean SIC",)
     assert chosen["c2"] == ("excluded",)
     (by_seed,) = [n for n, why in chosen.items() if why == ("drawn by seed",)]
     again = {u[0].name for u, _ in _choose(units, ["gradcam"], 4, 0)}

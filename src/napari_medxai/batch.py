@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "--methods",
         default="core",
         help="comma list of methods and groups: core (the eight and random), "
-        "baselines, all [%(default)s]",
+        "baselines (random, edge, center: they look at no network), all [%(default)s]",
     )
     p.add_argument(
         "--target",
@@ -76,15 +76,31 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--pic",
         default="pair",
-        help="comma list of presets of the information curves [%(default)s]",
+        help="comma list of definitions of the information curves: pair [%(default)s]",
     )
     p.add_argument(
-        "--export", default="png", help="comma list: png, or none [%(default)s]"
+        "--export",
+        default="png",
+        help="pictures to write into overlays/: png, or none [%(default)s]",
     )
     p.add_argument("--device", default="auto", help="auto, cpu or cuda:N [%(default)s]")
-    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    p.add_argument("--batch-size", default="auto", help="auto or a number")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="bf16 is faster on some processors and rounds more [%(default)s]",
+    )
+    p.add_argument(
+        "--batch-size",
+        default="auto",
+        help="most images in one pass through the network: auto (32) or a number",
+    )
+    p.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of everything random: noise, the blurred image, intervals [%(default)s]",
+    )
     p.add_argument("--limit", type=int, help="first N cases only")
     p.add_argument(
         "--overwrite", action="store_true", help="start afresh instead of resuming"

@@ -166,7 +166,10 @@ def reader_notes(
             f"The cases were computed with {len(made_with)} different sets of library "
             "versions, since the run was continued after an update."
         )
-    passed = Counter(one.reason for one in skipped)
+    passed = Counter(one.reason for one in skipped if one.path.name != "labels.csv")
+    masks = passed.pop("a mask", 0)
+    if masks:
+        notes.append(f"{masks} mask files, used as ground truth of their images.")
     notes += [
         f"{n} file(s) passed over: {reason}." for reason, n in passed.most_common()
     ]

@@ -123,6 +123,9 @@ def _curves(
         min_probability=settings.min_probability,
         progress=progress,
     )
+    if label is None and curves.aic.excluded is not None:
+        reason = curves.aic.excluded.replace("the label", "the class explained")
+        return replace(curves, aic=replace(curves.aic, excluded=reason))
     if label is None or known:
         return curves
     nothing = metrics.InformationCurve.from_knots(

@@ -110,6 +110,7 @@ def run(
         batch_size=options.batch_size,
     )
     _check_target(options.target, cases, model)
+    _keep_apart(options, cases)
     _make_output(options.out)
     write_atomically(options.out / OUTPUT_MARKER, MARKER_TEXT)
     store = report.Store(options.out)
@@ -162,6 +163,19 @@ def run(
         summary,
         facts["stage_seconds"],
     )
+
+
+def _keep_apart(options: BatchOptions, cases: Sequence[Case]) -> None:
+    """Refuse a folder of images as output: its marker would hide them from then on."""
+    out = options.out.resolve()
+    if out in {path.resolve() for path in options.inputs}:
+        return
+    inside = sum(case.path.resolve().is_relative_to(out) for case in cases)
+    if inside:
+        raise UsageError(
+            f"the output folder '{options.out.name}' holds {inside} of the input's "
+            "images; choose another one, so that results and images stay apart."
+        )
 
 
 def _make_output(out: Path) -> None:

@@ -24,7 +24,7 @@ from .case_sources import (
 )
 from .dicom import load_stack
 from .dicom_series import scan
-from .formats import exists
+from .formats import OUTPUT_MARKER, exists
 from .labels import LabelFinder
 from .masks import find_masks
 from .naming import named_as, shown
@@ -97,8 +97,8 @@ def find_cases(
             cases, passed = in_file(root), []
         if not cases:
             raise StudyError(
-                f"no image found in {shown(root)}. PNG, JPEG, TIFF, BMP, NIfTI and "
-                "DICOM can be read."
+                f"no image found in {shown(root)}{_hidden_results(root)}. PNG, JPEG, "
+                "TIFF, BMP, NIfTI and DICOM can be read."
             )
         finder.add([each.case.files for each in cases], cases[0].root)
         found.extend(cases)
@@ -153,3 +153,10 @@ def _load_series(case: Case) -> Study:
     study = load_stack(stacks[0], case.path, found)
     masks, notes = find_masks(study, case.mask or case.masks)
     return study.with_masks(masks, *notes)
+
+
+def _hidden_results(root: Path) -> str:
+    """Say that folders of earlier results were left out, where there are any."""
+    if root.is_dir() and any(root.rglob(OUTPUT_MARKER)):
+        return f" (folders of earlier results, which hold {OUTPUT_MARKER}, left out)"
+    return ""

@@ -29,7 +29,7 @@ from .content import (
 from .figures import bar_figure, curve_figure, save_figures, svg_text
 from .overlay import safe_name
 from .store import Row, StoredCase
-from .summary import Summary
+from .summary import MIN_UNITS, Summary
 
 __all__ = ["assemble"]
 
@@ -38,12 +38,14 @@ PRESET_TEXT = {
     "image is revealed from its blurred version in the map's order, the x axis is the "
     "size of a lossless WebP file. Median curve over images."
 }
+BEST, WORST = "best: highest mean SIC", "worst: lowest mean SIC"
 TABLES = (
     Link(path="results.csv", text="every case, slice, method and preset"),
     Link(path="summary.csv", text="aggregates with their intervals"),
     Link(path="curves.csv", text="aggregated curves"),
     Link(path="curves.parquet", text="the curves of every case"),
     Link(path="errors.csv", text="what failed"),
+    Link(path="figures/", text="the drawings as SVG and PDF"),
     Link(path="run.json", text="versions, hashes, parameters, times"),
 )
 Unit = tuple[StoredCase, int | None]
@@ -91,7 +93,11 @@ def assemble(
     links = [*TABLES, *([Link(path="overlays/", text="overlays")] if overlays else [])]
     return ReportData(
         title=title,
-        run=replace(run, n_slices=len(units)),
+        run=replace(
+            run,
+            n_slices=len(units),
+            has_masks=any(row.localization for case in cases for row in case.rows),
+        ),
         tables=tuple(
             _table(out, summary, preset, methods, labels) for preset in presets
         ),
@@ -115,7 +121,7 @@ def assemble(
         ),
         errors=tuple(errors),
         notes=tuple(notes),
-        limits=tuple(_limits(summary, run)),
+        limits=tuple(_limits(summary, run, cases)),
         links=tuple(links),
     )
 
@@ -255,16 +261,16 @@ def _choose(
                 why[i] = [reason]
 
     if len(units) > drawn:
-        take(scored[:quarter], "best")
-        take(scored[::-1][:quarter], "worst")
+        take(scored[:quarter], BEST)
+        take(scored[::-1][:quarter], WORST)
         take(excluded[:quarter], "excluded")
         rest = np.random.default_rng(seed).permutation(len(units))
         take([int(i) for i in rest if i not in why], "drawn by seed")
     else:
-        take(range(len(units)), "all are drawn")
+        why = {i: [] for i in range(len(units))}
         if len(scored) > 1:
-            take(scored[:1], "best")
-            take(scored[-1:], "worst")
+            take(scored[:1], BEST)
+            take(scored[-1:], WORST)
         take(excluded, "excluded")
     return [(units[i], tuple(why[i])) for i in sorted(why)]
 
@@ -340,8 +346,18 @@ def _content(case: StoredCase, index: int | None, method: str) -> bytes:
     return b"" if path is None else path.read_bytes()
 
 
-def _limits(summary: Summary, run: RunFacts) -> list[str]:
+def _limits(summary: Summary, run: RunFacts, cases: Sequence[StoredCase]) -> list[str]:
     limits = []
+    unlabelled = sum(case.rows[0].label is None for case in cases if case.rows)
+    if unlabelled:
+        limits.append(
+            f"{unlabelled} of {len(cases)} cases have no label: their AIC counts "
+            "agreement with the class explained, not accuracy."
+        )
+    if summary.units < MIN_UNITS:
+        limits.append(
+            f"No intervals: {summary.units} {summary.unit} are too few to resample."
+        )
     if summary.unit == "cases" and summary.units:
         limits.append(
             "No patients are known: the unit of every interval is the case "

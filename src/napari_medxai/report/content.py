@@ -132,6 +132,8 @@ class RunFacts:
         Cases with an error.
     simulated : bool
         Whether the images are simulated.
+    has_masks : bool
+        Whether any image has a ground-truth mask.
     command : str
     target : str
         Which class is explained: ``predicted``, ``label`` or a class name.
@@ -156,6 +158,7 @@ class RunFacts:
     n_patients: int | None = None
     n_failed: int = 0
     simulated: bool = False
+    has_masks: bool = True
     command: str = ""
     target: str = "predicted"
     seed: int = 0

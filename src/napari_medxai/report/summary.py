@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ LOCALIZATION = (
     "peak_distance_mm",
 )
 RESAMPLES = 500
+# With fewer units a percentile bootstrap is little more than the range of the values.
+MIN_UNITS = 5
 EVERY = "all"
 
 
@@ -177,6 +179,7 @@ def _curve_lines(
                 n_bootstrap=RESAMPLES,
                 seed=seed,
             )
+            total = _without_rough_interval(total)
             yield SummaryLine(
                 method,
                 metric,
@@ -211,6 +214,8 @@ def _localization_lines(
             keep = np.isfinite(values)
             names = [g for (_, g), k in zip(found, keep, strict=True) if k]
             value, low, high = _mean_interval(values[keep], names, seed)
+            if metric == "pointing_hit" and low == high and value in (0.0, 1.0):
+                low, high = _wilson(value, len(set(names)))
             yield SummaryLine(
                 method,
                 metric,
@@ -225,6 +230,23 @@ def _localization_lines(
             )
 
 
+def _without_rough_interval(total: metrics.Aggregate) -> metrics.Aggregate:
+    """Drop interval and band where too few units stand behind them."""
+    if total.n_groups >= MIN_UNITS:
+        return total
+    nothing = np.full_like(total.y, np.nan)
+    nan = float("nan")
+    return replace(total, ci_low=nan, ci_high=nan, y_low=nothing, y_high=nothing)
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """95 % score interval of a share, for hits that all fell the same way."""
+    z = 1.959964
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
 def _mean_interval(
     values: np.ndarray[Any, np.dtype[np.float64]], groups: Sequence[str], seed: int
 ) -> tuple[float, float, float]:
@@ -232,7 +254,7 @@ def _mean_interval(
     if values.size == 0:
         return (float("nan"),) * 3
     names, member = np.unique(np.array(groups), return_inverse=True)
-    if len(names) < 2:
+    if len(names) < MIN_UNITS:
         return float(values.mean()), float("nan"), float("nan")
     sums = np.bincount(member, weights=values)
     counts = np.bincount(member)
