@@ -254,6 +254,16 @@ class ProbabilityBars(QWidget):
                 font.setBold(i == target)
                 label.setFont(font)
 
+    def show_nothing(self, title: str) -> None:
+        """Show no bars, and why."""
+        self._title.setText(title)
+        self._set_rows(0)
+
+    @property
+    def title(self) -> str:
+        """What stands over the bars."""
+        return self._title.text()
+
     def texts(self) -> list[tuple[str, str]]:
         """Return what the rows say: class and probability."""
         return [(name.text(), value.text()) for name, _, value in self._rows]

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
-    QScrollArea,
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
@@ -25,14 +24,13 @@ from qtpy.QtWidgets import (
 from napari_medxai.errors import MedXAIError, UsageError
 from napari_medxai.results import Outcome
 
-from ._widgets import FolderRow, RunRow, fit_width, research_label
+from ._dock import Dock
+from ._widgets import FolderRow
 from .canvas import CurveCanvas, line_icon, theme_type
 from .catalogue import Catalogue, catalogue_job
 from .choices import Choices
 from .jobs import FolderDone, folder_job, study_job
 from .measured import METRICS, Measured, from_outcomes
-from .runner import UNKNOWN, Runner
-from .styling import watch
 
 __all__ = ["CurvesDock"]
 
@@ -49,7 +47,7 @@ EXCLUDED = 4  # lines shown of what was left out; the rest is in the tooltip
 STUDY, FOLDER = "the open study", "a folder"
 
 
-class CurvesDock(QScrollArea):
+class CurvesDock(Dock):
     """Measure how far the maps of the open study, or of a folder, can be trusted.
 
     Parameters
@@ -58,16 +56,13 @@ class CurvesDock(QScrollArea):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self._viewer = napari_viewer
-        watch(napari_viewer)
+        super().__init__(napari_viewer, "Measure")
         self.choices = Choices(napari_viewer, CHECKED)
         self.source = QComboBox()
         self.source.addItems([STUDY, FOLDER])
         self.folder = FolderRow("Choose a folder of studies")
         self.out = FolderRow("Choose a folder for the results")
         self.preset = QComboBox()
-        self.run_row = RunRow("Measure")
         self.canvases = {
             metric: CurveCanvas(napari_viewer, metric.upper()) for metric in METRICS
         }
@@ -82,7 +77,6 @@ class CurvesDock(QScrollArea):
         self._labels: dict[str, str] = {}
         self._note = ""
         self._build()
-        self._loader, self.runner = Runner(), Runner()
         self._connect()
         self.run_row.run.setEnabled(False)
         self._loader.start(catalogue_job, exclusive=False)
@@ -107,9 +101,7 @@ class CurvesDock(QScrollArea):
         inner = QWidget()
         layout = QVBoxLayout(inner)
         layout.addWidget(self.pages, 1)
-        layout.addWidget(self.run_row)
-        layout.addWidget(research_label())
-        fit_width(self, inner)
+        self._lay_out(inner)
         self.open_report.setVisible(False)
         self.excluded.setVisible(False)
         self._on_source()
@@ -122,12 +114,9 @@ class CurvesDock(QScrollArea):
         self.runner.produced.connect(self._on_result)
         self.runner.ended.connect(self._on_ended)
         self.run_row.run.clicked.connect(self.start)
-        self.run_row.cancel.clicked.connect(self.cancel)
         self.source.currentIndexChanged.connect(self._on_source)
         self.choices.problem.connect(self._fail)
         self.open_report.clicked.connect(self._on_open_report)
-        self.destroyed.connect(self.runner.cancel)
-        self.destroyed.connect(self._loader.cancel)
 
     @property
     def of_folder(self) -> bool:
@@ -150,19 +139,12 @@ class CurvesDock(QScrollArea):
         self.open_report.setVisible(False)
         self._show(from_outcomes([], ()))
         self.pages.setCurrentIndex(1)
-        self.run_row.set_running(True)
-        self.run_row.show_progress(UNKNOWN, "Starting")
+        self._begin(request.opened)
         preset = self.preset.currentText()
         if folders is None:
             self.runner.start(study_job(request, preset, self._labels))
         else:
             self.runner.start(folder_job(*folders, request, preset, self._labels))
-
-    def cancel(self) -> None:
-        """Stop as soon as the engine comes up for air."""
-        if self.runner.running:
-            self.run_row.show_progress(UNKNOWN, "Cancelling")
-            self.runner.cancel()
 
     def _folders(self) -> tuple[Path, Path]:
         if self.folder.path is None:
@@ -214,7 +196,8 @@ class CurvesDock(QScrollArea):
             self._fail(text)
         elif how == "cancelled":
             again = " Measure again to go on from there." if self.of_folder else ""
-            self.run_row.status.setText(f"Cancelled.{again}")
+            why = f"Cancelled: {self._why}" if self._why else "Cancelled."
+            self.run_row.status.setText(f"{why}{again}")
         else:
             self.run_row.bar.setValue(self.run_row.bar.maximum())
             rows = () if self.measured is None else self.measured.rows

@@ -8,27 +8,28 @@ from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 from superqt import QLabeledSlider
 
 from napari_medxai.errors import MedXAIError
 from napari_medxai.results import Explanation
 
-from ._widgets import ProbabilityBars, RunRow, fit_width, research_label
+from ._dock import Dock
+from ._widgets import ProbabilityBars
 from .catalogue import Catalogue, catalogue_job
 from .choices import Choices
 from .jobs import explain_job
 from .layers import KEY, map_to_layer
 from .overlays import apply_look, layer_name, look
-from .runner import UNKNOWN, Runner
-from .studies import OpenStudy, current_slice, show_slice, transform_of
-from .styling import plain, role_of, show_plane, watch
+from .studies import (
+    OpenStudy,
+    current_slice,
+    on_slider,
+    show_slice,
+    slice_name,
+    transform_of,
+)
+from .styling import plain, role_of, show_plane
 
 __all__ = ["ExplainDock"]
 
@@ -38,7 +39,7 @@ COLOURBAR = (14, 150)
 COLOURBAR_FONT = 7
 
 
-class ExplainDock(QScrollArea):
+class ExplainDock(Dock):
     """Explain the open study.
 
     Parameters
@@ -47,11 +48,8 @@ class ExplainDock(QScrollArea):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
-        self._viewer = napari_viewer
-        watch(napari_viewer)
+        super().__init__(napari_viewer, "Explain")
         self.choices = Choices(napari_viewer, CHECKED)
-        self.run_row = RunRow("Explain")
         self.probabilities = ProbabilityBars()
         self.shown = QComboBox()
         self.shown.setMinimumContentsLength(8)
@@ -61,10 +59,9 @@ class ExplainDock(QScrollArea):
         self.threshold = _slider("Hide this share of the pixels, in %", PERCENTILE)
         self.opacity = _slider("Opacity", OPACITY)
         self._build()
-        self._opened: OpenStudy | None = None
         self._classes: tuple[str, ...] = ()
         self._maps: list[tuple[Any, Explanation]] = []
-        self._loader, self.runner = Runner(), Runner()
+        self._run: list[Explanation] = []
         self._connect()
         self.run_row.run.setEnabled(False)
         self._loader.start(catalogue_job, exclusive=False)
@@ -73,7 +70,6 @@ class ExplainDock(QScrollArea):
         inner = QWidget()
         layout = QVBoxLayout(inner)
         layout.addWidget(self.choices, 1)
-        layout.addWidget(self.run_row)
         layout.addWidget(self.probabilities)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -82,8 +78,7 @@ class ExplainDock(QScrollArea):
         form.addRow("Hide lowest %", self.threshold)
         form.addRow("Opacity %", self.opacity)
         layout.addLayout(form)
-        layout.addWidget(research_label())
-        fit_width(self, inner)
+        self._lay_out(inner)
         self.probabilities.setVisible(False)
         self._set_maps_enabled(False)
 
@@ -95,19 +90,16 @@ class ExplainDock(QScrollArea):
         self.runner.produced.connect(self._on_explanation)
         self.runner.ended.connect(self._on_ended)
         self.run_row.run.clicked.connect(self.start)
-        self.run_row.cancel.clicked.connect(self.cancel)
         self.choices.problem.connect(self._fail)
         self.shown.currentIndexChanged.connect(self._on_shown)
         self.threshold.valueChanged.connect(self._on_threshold)
         self.opacity.valueChanged.connect(self._on_opacity)
-        self.destroyed.connect(self.runner.cancel)
-        self.destroyed.connect(self._loader.cancel)
         self._viewer.dims.events.current_step.connect(self._on_step)
-        self._viewer.layers.events.removed.connect(self._on_removed)
+        self._viewer.dims.events.order.connect(self._on_step)
 
     @property
     def maps(self) -> list[Any]:
-        """The layers of the last run's maps."""
+        """The layers of the study's maps, those of earlier runs first."""
         return [layer for layer, _ in self._maps]
 
     def start(self) -> None:
@@ -121,21 +113,17 @@ class ExplainDock(QScrollArea):
             return
         model = self.choices.current_model()
         self._classes = () if model is None else model.classes
-        self._opened = request.opened
-        self._maps = []
+        opened = request.opened
+        assert opened is not None  # the form asks for one
+        self._run = []
+        self._begin(opened)
         self._fill_shown()
-        if request.opened is not None and request.opened.foreign:
-            show_info(request.opened.study.notes[0])
+        if opened.foreign:
+            show_info(opened.study.notes[0])
         labels = {name: self.choices.label(name) for name in request.methods}
-        self.run_row.set_running(True)
-        self.run_row.show_progress(UNKNOWN, "Starting")
-        self.runner.start(explain_job(request, labels))
-
-    def cancel(self) -> None:
-        """Stop the run as soon as the engine comes up for air."""
-        if self.runner.running:
-            self.run_row.show_progress(UNKNOWN, "Cancelling")
-            self.runner.cancel()
+        count = opened.study.slices if opened.study.is_volume else 0
+        slices = {i: slice_name(self._viewer, opened, i) for i in range(count)}
+        self.runner.start(explain_job(request, labels, slices))
 
     def _on_catalogue(self, catalogue: object) -> None:
         if isinstance(catalogue, Catalogue):
@@ -154,11 +142,8 @@ class ExplainDock(QScrollArea):
         opened = self._opened
         if not isinstance(explanation, Explanation) or opened is None:
             return
-        if not any(one is plain(opened.layer) for one in self._viewer.layers):
-            self.cancel()  # the study was closed meanwhile
-            return
         label = self.choices.label(explanation.method)
-        case = opened.study.identifier or plain(opened.layer).name
+        case = _case(opened)
         name = layer_name(explanation, label, case)
         data, arguments, _ = map_to_layer(opened.study, explanation.map, name)
         arguments |= transform_of(opened.layer)
@@ -168,20 +153,28 @@ class ExplainDock(QScrollArea):
                 "explanation": explanation,
                 "identifier": case,
                 "label": label,
+                "classes": self._classes,
             }
         }
-        first = not self._maps
-        self._remove_old(explanation, case)
+        first = not self._run
+        if first:
+            for earlier in self.maps:
+                earlier.visible = False
+        was_shown = self._remove_old(explanation, case)
         layer = Image(
-            data, visible=first, opacity=self.opacity.value() / 100, **arguments
+            data,
+            visible=first or was_shown,
+            opacity=self.opacity.value() / 100,
+            **arguments,
         )
         self._viewer.layers.insert(self._place(case), layer)
         layer.colorbar.size = COLOURBAR
         layer.colorbar.font_size = COLOURBAR_FONT
-        layer.colorbar.visible = True
+        layer.colorbar.visible = layer.visible
+        layer.events.visible.connect(_colorbar_follows)
         apply_look(layer, look(explanation.map, self.threshold.value()))
         self._keep_study_active(opened)
-        self._maps.append((layer, explanation))
+        self._run.append(explanation)
         if first:
             self._bring_into_view(opened, explanation)
         self._fill_shown()
@@ -191,8 +184,10 @@ class ExplainDock(QScrollArea):
         self.run_row.set_running(False)
         if how == "failed":
             self._fail(text)
+        elif how == "cancelled" and self._why:
+            self.run_row.status.setText(f"Cancelled: {self._why}")
         elif how == "cancelled":
-            done = len(self._maps)
+            done = len(self._run)
             kept = f" {done} finished map{'s' * (done != 1)} kept." if done else ""
             self.run_row.status.setText(f"Cancelled.{kept}")
         else:
@@ -202,10 +197,10 @@ class ExplainDock(QScrollArea):
     def _summary(self) -> str:
         constant = [
             self.choices.label(e.method)
-            for _, e in self._maps
+            for e in self._run
             if look(e.map, self.threshold.value()).constant
         ]
-        count = len(self._maps)
+        count = len(self._run)
         text = f"Done: {count} map{'s' * (count != 1)}."
         if constant:
             text += f" Constant, so it says nothing: {', '.join(constant)}."
@@ -223,8 +218,9 @@ class ExplainDock(QScrollArea):
                 return index
         return len(self._viewer.layers)
 
-    def _remove_old(self, explanation: Explanation, case: str) -> None:
-        """Drop the map of an earlier run that this one replaces."""
+    def _remove_old(self, explanation: Explanation, case: str) -> bool:
+        """Drop the map of an earlier run that this one replaces; was it shown?"""
+        was_shown = False
         for layer in list(self._viewer.layers):
             entry = role_of(layer)
             before = entry.get("explanation")
@@ -234,7 +230,9 @@ class ExplainDock(QScrollArea):
                 and (before.method, before.target_class, before.slices)
                 == (explanation.method, explanation.target_class, explanation.slices)
             ):
+                was_shown = was_shown or layer.visible
                 self._viewer.layers.remove(layer)
+        return was_shown
 
     def _keep_study_active(self, opened: OpenStudy) -> None:
         self._viewer.layers.selection.active = plain(opened.layer)
@@ -253,16 +251,41 @@ class ExplainDock(QScrollArea):
             )
 
     def _fill_shown(self) -> None:
-        index = max(0, self.shown.currentIndex())
+        """Offer every map of the study, chosen the one that is visible."""
+        self._maps = [] if self._opened is None else self._maps_of(self._opened)
+        visible = [layer.visible for layer in self.maps] + [True]
         self.shown.blockSignals(True)
         self.shown.clear()
-        for _, explanation in self._maps:
-            self.shown.addItem(self.choices.label(explanation.method))
+        for number, (_, explanation) in enumerate(self._maps):
+            text = self._describe(explanation)
+            self.shown.addItem(text)
+            self.shown.setItemData(number, text, Qt.ItemDataRole.ToolTipRole)
         if self._maps:
             self.shown.addItem("none")
-            self.shown.setCurrentIndex(min(index, len(self._maps)))
+            self.shown.setCurrentIndex(visible.index(True))
         self.shown.blockSignals(False)
         self._set_maps_enabled(bool(self._maps))
+
+    def _maps_of(self, opened: OpenStudy) -> list[tuple[Any, Explanation]]:
+        found = []
+        for layer in self._viewer.layers:
+            entry = role_of(layer)
+            explanation = entry.get("explanation")
+            if isinstance(explanation, Explanation) and (
+                entry.get("identifier") == _case(opened)
+            ):
+                found.append((layer, explanation))
+        return found
+
+    def _describe(self, explanation: Explanation) -> str:
+        """Say of a map: method, class, slice."""
+        text = f"{self.choices.label(explanation.method)} → "
+        same = len(set(explanation.targets)) == 1
+        text += explanation.target_class if same else "predicted class"
+        if self._opened is not None and len(explanation.slices) == 1:
+            where = slice_name(self._viewer, self._opened, explanation.slices[0])
+            return f"{text}, {where}"
+        return text + f", {len(explanation.slices)} slices" * bool(explanation.slices)
 
     def _set_maps_enabled(self, enabled: bool) -> None:
         for widget in (self.shown, self.threshold, self.opacity):
@@ -282,12 +305,8 @@ class ExplainDock(QScrollArea):
             layer.opacity = value / 100
 
     def _on_removed(self, event: Any = None) -> None:
-        if not isalive(self):
-            return
-        there = [id(layer) for layer in self._viewer.layers]
-        kept = [entry for entry in self._maps if id(entry[0]) in there]
-        if len(kept) != len(self._maps):
-            self._maps = kept
+        super()._on_removed(event)
+        if isalive(self):
             self._fill_shown()
 
     def _on_step(self, event: Any = None) -> None:
@@ -299,20 +318,36 @@ class ExplainDock(QScrollArea):
         if not self._maps or self._opened is None or self._opened.layer is None:
             return
         index = min(max(0, self.shown.currentIndex()), len(self._maps) - 1)
-        explanation = self._maps[index][1]
+        layer, explanation = self._maps[index]
         row, where = 0, ""
+        self.probabilities.setVisible(True)
         if explanation.slices:
             current = current_slice(self._viewer, self._opened)
             if current in explanation.slices:
                 row = explanation.slices.index(current)
-            where = f", array slice {explanation.slices[row]}"
-        self.probabilities.setVisible(True)
+            elif on_slider(self._viewer, self._opened):
+                name = slice_name(self._viewer, self._opened, current)
+                self.probabilities.show_nothing(
+                    f"{name[0].upper()}{name[1:]}: this slice was not explained."
+                )
+                return
+            shown = slice_name(self._viewer, self._opened, explanation.slices[row])
+            where = f", {shown}"
         self.probabilities.show_probabilities(
-            self._classes,
+            role_of(layer)["classes"],
             [float(p) for p in explanation.probabilities[row]],
             target=explanation.targets[row],
             title=f"The network's answer{where} (bold: class explained)",
         )
+
+
+def _case(opened: OpenStudy) -> str:
+    """Name of the study that its maps carry."""
+    return opened.study.identifier or str(plain(opened.layer).name)
+
+
+def _colorbar_follows(event: Any) -> None:
+    event.source.colorbar.visible = event.source.visible
 
 
 def _slider(name: str, value: int) -> QLabeledSlider:

@@ -29,7 +29,9 @@ class FolderDone:
     resumed: int
 
 
-def explain_job(request: Request, labels: dict[str, str]) -> Job:
+def explain_job(
+    request: Request, labels: dict[str, str], slices: dict[int, str]
+) -> Job:
     """Job that yields the explanations asked for.
 
     Parameters
@@ -38,6 +40,8 @@ def explain_job(request: Request, labels: dict[str, str]) -> Job:
         With a study.
     labels : dict
         Name on screen by method.
+    slices : dict
+        What to call a slice, by its index in the array.
     """
 
     def job(report: Reporter) -> Iterator[Explanation]:
@@ -53,7 +57,7 @@ def explain_job(request: Request, labels: dict[str, str]) -> Job:
             request.methods,
             target=request.target,
             slices=request.slices,
-            progress=lambda step: report(step.fraction, words(step, labels)),
+            progress=lambda step: report(step.fraction, words(step, labels, slices)),
         )
 
     return job

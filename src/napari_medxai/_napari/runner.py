@@ -11,12 +11,18 @@ import logging
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QObject, QThreadPool, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import (  # type: ignore[attr-defined]
+    QCoreApplication,
+    QObject,
+    QThreadPool,
+    Signal,
+)
 
 from napari_medxai.errors import Cancelled, MedXAIError
 
@@ -63,7 +69,13 @@ class Reporter:
         now = time.monotonic()
         if text != self._last[1] or now - self._last[0] >= INTERVAL:
             self._last = (now, text)
-            self._emit(UNKNOWN if fraction is None else fraction, text)
+            try:
+                self._emit(UNKNOWN if fraction is None else fraction, text)
+            except RuntimeError as error:
+                if "deleted" not in str(error):
+                    raise
+                # Nobody is left to be told: the dock is gone, or the application.
+                raise Cancelled("cancelled: nobody waits for it.") from error
 
     def check(self) -> None:
         """Raise `Cancelled` if the user cancelled."""
@@ -98,6 +110,9 @@ class Runner(QObject):
         self._reporter: Reporter | None = None
         self._stream: Generator[Any, None, None] | None = None
         self._failure = ""
+        app = QCoreApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.cancel)
 
     @property
     def running(self) -> bool:
@@ -122,6 +137,7 @@ class Runner(QObject):
             raise RuntimeError("a job is running already")
         self._failure = ""
         self._reporter = Reporter(self.progressed.emit)
+        weakref.finalize(self, self._reporter.cancelled.set)
         self._stream = _stream(job, self._reporter, exclusive=exclusive)
         worker = create_worker(_drain, self._stream, _ignore_errors=True)
         worker.yielded.connect(self._on_yielded)

@@ -15,7 +15,15 @@ from napari_medxai.study import Study
 from .layers import Placement
 from .styling import role_of
 
-__all__ = ["OpenStudy", "current_slice", "open_study_of", "show_slice", "transform_of"]
+__all__ = [
+    "OpenStudy",
+    "current_slice",
+    "on_slider",
+    "open_study_of",
+    "show_slice",
+    "slice_name",
+    "transform_of",
+]
 
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
@@ -99,12 +107,41 @@ def current_slice(viewer: Any, opened: OpenStudy) -> int:
 
 def show_slice(viewer: Any, opened: OpenStudy, index: int) -> None:
     """Move the viewer to a slice of the study."""
+    position = _position(viewer, opened)
+    if position is not None:
+        viewer.dims.set_point(position, _world_of(opened, index))
+
+
+def on_slider(viewer: Any, opened: OpenStudy) -> bool:
+    """Whether the viewer's slider goes through the study's own slices."""
+    position = _position(viewer, opened)
+    return position is not None and position not in viewer.dims.displayed
+
+
+def slice_name(viewer: Any, opened: OpenStudy, index: int) -> str:
+    """Name a slice for people, by napari's slider and by the array.
+
+    The two differ where the display is flipped; the slider counts from 0 to the
+    number it shows behind "of".
+    """
+    position = _position(viewer, opened)
+    if position is None or not on_slider(viewer, opened):
+        return f"array slice {index}"
+    start, _, step = viewer.dims.range[position]
+    shown = round((_world_of(opened, index) - start) / step)
+    last = viewer.dims.nsteps[position] - 1
+    return f"slice {shown} of {last} on screen (array slice {index})"
+
+
+def _position(viewer: Any, opened: OpenStudy) -> int | None:
+    """Axis of the viewer along which the study's slices lie."""
     axis = opened.placement.slice_axis
-    if axis is None:
-        return
+    return None if axis is None else viewer.dims.ndim - opened.layer.ndim + axis
+
+
+def _world_of(opened: OpenStudy, index: int) -> float:
+    """World coordinate of a slice along the study's slice axis."""
     middle = [(n - 1) / 2 for n in opened.study.shape]
     middle[0] = index
-    display = opened.placement.to_display(middle)
-    world = opened.layer.data_to_world(display)
-    position = viewer.dims.ndim - opened.layer.ndim + axis
-    viewer.dims.set_point(position, float(world[axis]))
+    world = opened.layer.data_to_world(opened.placement.to_display(middle))
+    return float(world[opened.placement.slice_axis])

@@ -9,7 +9,9 @@ from napari_medxai.results import Step
 __all__ = ["words"]
 
 
-def words(step: Step, labels: Mapping[str, str]) -> str:
+def words(
+    step: Step, labels: Mapping[str, str], slices: Mapping[int, str] | None = None
+) -> str:
     """Return what is being done.
 
     Parameters
@@ -17,8 +19,12 @@ def words(step: Step, labels: Mapping[str, str]) -> str:
     step : Step
     labels : mapping
         Name on screen by method.
+    slices : mapping, optional
+        What to call a slice, by its index in the array.
     """
-    where = "" if step.slice is None else f", slice {step.slice}"
+    where = ""
+    if step.slice is not None:
+        where = f", {(slices or {}).get(step.slice, f'array slice {step.slice}')}"
     method = labels.get(step.method, step.method)
     if step.stage == "predict":
         return f"Asking the network{where}"

@@ -285,7 +285,7 @@ def _data_uri(picture: CasePicture) -> str:
 def _hit(value: float) -> str:
     if value in (0.0, 1.0):
         return "yes" if value else "no"
-    return f"{number(value, 2)} (several maxima)"
+    return f"{number(value, 2)} (tied)"
 
 
 def _picture_facts(picture: CasePicture) -> list[tuple[str, str, str]]:
