@@ -1,7 +1,7 @@
 """Make the documentation's pictures from the project's own sample data.
 
-Usage: ``xvfb-run -a python docs/screenshots.py OUTDIR [--model FOLDER]``. Needs a
-window; every pixel shown is simulated.
+Usage: ``xvfb-run -a -s '-screen 0 1600x1000x24' python docs/screenshots.py OUTDIR
+[--model FOLDER]``. Needs a window; every pixel shown is simulated.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import napari
+from imageio.v3 import imwrite
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_medxai.samples import samples
@@ -53,7 +55,9 @@ def explain(out: Path, theme: str, model: Path | None) -> None:
     dock.choices.slices.setCurrentIndex(dock.choices.slices.findData("middle"))
     dock.start()
     wait(lambda: not dock.runner.running)
-    dock.shown.setCurrentIndex(dock.shown.findText("XRAI"))
+    dock.shown.setCurrentIndex(
+        dock.shown.findText("XRAI", Qt.MatchFlag.MatchStartsWith)
+    )
     save(viewer, out / f"explain-{theme}.png")
 
 
@@ -97,9 +101,16 @@ def window(theme: str) -> napari.Viewer:
     """Open a window of the documentation's size."""
     viewer = napari.Viewer(show=False)
     viewer.theme = theme
-    viewer.window.resize(*SIZE)
     viewer.window.show()
+    resize(viewer)
     return viewer
+
+
+def resize(viewer: napari.Viewer) -> None:
+    """Give the window its size; before it is shown, napari would not keep it."""
+    QApplication.processEvents()
+    viewer.window.resize(*SIZE)
+    QApplication.processEvents()
 
 
 def docked(viewer: napari.Viewer, name: str, model: Path | None) -> Any:
@@ -114,11 +125,19 @@ def docked(viewer: napari.Viewer, name: str, model: Path | None) -> Any:
 
 def save(viewer: napari.Viewer, path: Path) -> None:
     """Let everything be drawn, take the picture, close the window."""
-    QApplication.processEvents()
+    resize(viewer)
     viewer.reset_view()
     end = time.monotonic() + 1.5
     wait(lambda: time.monotonic() > end)
-    viewer.screenshot(str(path), canvas_only=False, flash=False)
+    picture = viewer.screenshot(canvas_only=False, flash=False)
+    height, width = picture.shape[:2]
+    if (width, height) != SIZE:
+        raise RuntimeError(
+            f"{path.name}: the picture has {width} x {height} pixels, not "
+            f"{SIZE[0]} x {SIZE[1]}. Use a larger screen, at a scale of 1 "
+            "(xvfb-run -s '-screen 0 1600x1000x24')."
+        )
+    imwrite(path, picture)
     print(path.name)
     viewer.close()
 

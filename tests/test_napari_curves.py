@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,24 @@ def test_cancel_and_go_on(dock, finish, three, tmp_path):
     status = finish()
     assert status.startswith("Done. 3 cases")
     assert "kept from before" in status
+
+
+def test_closing_the_study_cancels_at_once(dock, viewer, qtbot, blobs, monkeypatch):
+    from napari_medxai._napari import curves
+
+    def endless(report):
+        while True:
+            report(0.1, "working")
+            time.sleep(0.005)
+        yield
+
+    monkeypatch.setattr(curves, "study_job", lambda *_: endless)
+    open_in(viewer, blobs / "images" / "1.png")
+    dock.start()
+    qtbot.waitUntil(lambda: dock.run_row.status.text() == "working", timeout=PATIENCE)
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: not dock.runner.running, timeout=5000)
+    assert dock.run_row.status.text() == "Cancelled: the study was closed."
 
 
 def test_what_is_missing_is_said(dock, viewer, finish, blobs, tmp_path):

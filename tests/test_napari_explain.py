@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_the_maps_are_the_engines_and_lie_over_the_image(dock, viewer, finish, b
         assert layer.name.endswith("· stack")
         assert truth.target_class in layer.name
         assert f"{truth.probabilities[0, truth.target]:.2f}" in layer.name
-        assert layer.colorbar.visible
+        assert layer.colorbar.visible == layer.visible
         assert layer.opacity == pytest.approx(0.55)
     assert [layer.visible for layer in dock.maps] == [True, False, False]
     names = [layer.name for layer in viewer.layers]
@@ -122,7 +123,7 @@ def test_the_current_slice_is_explained_and_then_in_view(dock, viewer, finish, b
         show_slice(viewer, opened, index)
         dock.choices.slices.setCurrentIndex(dock.choices.slices.findData("current"))
         finish()
-        assert dock._maps[0][1].slices == (index,)
+        assert dock._maps[-1][1].slices == (index,)
     dock.choices.slices.setCurrentIndex(dock.choices.slices.findData("mask"))
     finish()
     assert current_slice(viewer, opened) == 2
@@ -138,6 +139,65 @@ def test_running_again_replaces_and_another_class_is_added(dock, viewer, finish,
         dock.choices.target.setCurrentIndex(dock.choices.target.findData(name))
         finish()
     assert len([x for x in viewer.layers if "Random" in x.name]) == 2
+
+
+def test_only_one_map_is_visible_and_every_one_can_be_chosen(
+    dock, viewer, finish, blobs
+):
+    open_in(viewer, mx.load_study(blobs / "images" / "0.png"))
+
+    def visible() -> list:
+        maps = [x for x in viewer.layers if x.metadata["medxai"]["role"] == "map"]
+        assert [x.colorbar.visible for x in maps] == [x.visible for x in maps]
+        return [x for x in maps if x.visible]
+
+    for name, method in (("high", "random"), ("low", "random"), ("low", "gradcam")):
+        dock.choices.target.setCurrentIndex(dock.choices.target.findData(name))
+        dock.choices.methods.check((method,))
+        finish()
+        (shown,) = visible()
+        assert shown is dock.maps[-1]
+        assert dock.shown.currentText().endswith(f"→ {name}")
+        assert dock.shown.currentText().startswith(dock.choices.label(method))
+    assert len(dock.maps) == 3
+    assert dock.shown.count() == 4
+    dock.shown.setCurrentIndex(0)
+    assert visible() == dock.maps[:1]
+    dock.opacity.setValue(20)
+    assert dock.maps[0].opacity == pytest.approx(0.2)
+    dock.shown.setCurrentIndex(3)
+    assert visible() == []
+    finish()
+    assert visible() == dock.maps[-1:]
+
+
+def test_slices_are_named_as_the_slider_and_as_the_array_counts_them(
+    dock, viewer, finish, blobs
+):
+    from napari_medxai._napari.studies import open_study_of, show_slice
+
+    opened = open_study_of(open_in(viewer, stack(blobs)))
+    dock.choices.methods.check(("random",))
+    dock.choices.slices.setCurrentIndex(dock.choices.slices.findData("mask"))
+    said: list[str] = []
+    dock.runner.progressed.connect(lambda fraction, text: said.append(text))
+    finish()
+    axis = viewer.dims.order[0]
+    shown = viewer.dims.current_step[axis]
+    name = f"slice {shown} of 3 on screen (array slice 2)"
+    assert shown == 1  # the display runs against the array
+    assert name in dock.probabilities.title
+    assert name in dock.shown.currentText()
+    assert any(name in text for text in said)
+    assert dock.probabilities.texts()
+    show_slice(viewer, opened, 0)
+    assert viewer.dims.current_step[axis] == 3
+    assert dock.probabilities.title == (
+        "Slice 3 of 3 on screen (array slice 0): this slice was not explained."
+    )
+    assert not dock.probabilities.texts()
+    show_slice(viewer, opened, 2)
+    assert dock.probabilities.texts()
 
 
 def test_sliders_and_choice_work_on_the_maps(dock, viewer, finish, blobs):
@@ -230,6 +290,46 @@ def test_a_removed_study_ends_the_run_quietly(dock, viewer, qtbot, blobs):
     qtbot.waitUntil(lambda: not dock.runner.running, timeout=PATIENCE)
     assert not dock.maps
     assert len(viewer.layers) == 0
+
+
+def endless(report):
+    """A job that reports for ever and yields nothing."""
+    while True:
+        report(0.1, "working")
+        time.sleep(0.005)
+    yield
+
+
+@pytest.fixture
+def at_work(dock, viewer, qtbot, blobs, monkeypatch):
+    """The dock in the middle of such a job."""
+    from napari_medxai._napari import explain
+
+    monkeypatch.setattr(explain, "explain_job", lambda *_: endless)
+    open_in(viewer, stack(blobs))
+    dock.choices.methods.check(("random",))
+    dock.start()
+    qtbot.waitUntil(lambda: dock.run_row.status.text() == "working", timeout=PATIENCE)
+    return dock
+
+
+def test_closing_the_study_cancels_at_once(at_work, viewer, qtbot):
+    viewer.layers.remove("lesion · stack")
+    assert at_work.runner.running
+    viewer.layers.remove("stack")
+    qtbot.waitUntil(lambda: not at_work.runner.running, timeout=5000)
+    assert at_work.run_row.status.text() == "Cancelled: the study was closed."
+
+
+def test_taking_the_dock_away_cancels(at_work, viewer, qtbot):
+    viewer.window.remove_dock_widget(at_work)
+    qtbot.waitUntil(lambda: not at_work.runner.running, timeout=5000)
+    at_work.deleteLater()
+
+
+def test_leaving_the_application_cancels(at_work, qapp, qtbot):
+    qapp.aboutToQuit.emit()
+    qtbot.waitUntil(lambda: not at_work.runner.running, timeout=5000)
 
 
 def test_slices_with_lesion_are_offered_only_with_a_mask(dock, viewer, blobs):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -102,6 +105,35 @@ def test_cancel_stops_at_the_next_report_and_closes_the_job(record, qtbot):
     assert ("result", "second run") in record(again)
 
 
+def test_a_job_ends_when_nobody_is_left_to_be_told(qtbot):
+    """The runner and its signals are gone: the job stops, and frees the lock."""
+    from napari_medxai._napari import runner
+    from napari_medxai.errors import Cancelled
+
+    def gone(fraction, text):
+        raise RuntimeError("Signal source has been deleted")
+
+    with pytest.raises(Cancelled):
+        runner.Reporter(gone)(0.5, "half")
+    closed = threading.Event()
+
+    def job(report):
+        try:
+            while True:
+                report(0.1, "working")
+                time.sleep(0.005)
+            yield
+        finally:
+            closed.set()
+
+    alone = runner.Runner()
+    alone.start(job)
+    del alone
+    gc.collect()
+    qtbot.waitUntil(closed.is_set, timeout=10_000)
+    qtbot.waitUntil(lambda: not runner._engine.locked(), timeout=10_000)
+
+
 def test_two_engines_wait_for_each_other(record, qtbot):
     from napari_medxai._napari.runner import Runner
 
@@ -154,3 +186,32 @@ def test_triton_is_kept_out_beside_a_second_llvm(monkeypatch, tmp_path):
     assert _libraries.keep_triton_out()
     with pytest.raises(ImportError):
         __import__("triton")
+
+
+def test_many_runs_do_not_abort_the_process_at_its_end():
+    """PySide6 6.12 loses a reference to None with every worker."""
+    code = """
+import time
+from qtpy.QtWidgets import QApplication
+app = QApplication([])
+from napari_medxai._napari.runner import Runner
+runner = Runner()
+def job(report):
+    report(0.5, "x")
+    yield 1
+for _ in range(300):
+    runner.start(job)
+    while runner.running:
+        app.processEvents()
+        time.sleep(0.0005)
+print("ran")
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        timeout=120,
+    )
+    assert result.stdout.strip() == "ran"
+    assert result.returncode == 0, result.stderr[-500:]

@@ -219,7 +219,7 @@ class ExplainDock(Dock):
         return len(self._viewer.layers)
 
     def _remove_old(self, explanation: Explanation, case: str) -> bool:
-        """Drop the map of an earlier run that this one replaces; was it shown?"""
+        """Drop the map that this one replaces; return whether it was visible."""
         was_shown = False
         for layer in list(self._viewer.layers):
             entry = role_of(layer)

@@ -26,7 +26,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
 
 from napari_medxai.errors import Cancelled, MedXAIError
 
-from ._libraries import keep_triton_out
+from ._libraries import keep_none_alive, keep_triton_out
 
 __all__ = ["UNKNOWN", "Job", "Reporter", "Runner"]
 
@@ -62,6 +62,9 @@ class Reporter:
         self._emit = emit
         self._last = (0.0, "")
         self.cancelled = threading.Event()
+        # When napari ends, it tells the workers to quit, before anything else, and
+        # waits for them.
+        self.aborted: Callable[[], bool] = bool
 
     def __call__(self, fraction: float | None, text: str) -> None:
         """Report, and stop here if the user cancelled."""
@@ -79,6 +82,8 @@ class Reporter:
 
     def check(self) -> None:
         """Raise `Cancelled` if the user cancelled."""
+        if self.aborted():
+            self.cancelled.set()
         if self.cancelled.is_set():
             raise Cancelled("cancelled by the user.")
 
@@ -136,10 +141,12 @@ class Runner(QObject):
         if self.running:
             raise RuntimeError("a job is running already")
         self._failure = ""
+        keep_none_alive()
         self._reporter = Reporter(self.progressed.emit)
         weakref.finalize(self, self._reporter.cancelled.set)
         self._stream = _stream(job, self._reporter, exclusive=exclusive)
         worker = create_worker(_drain, self._stream, _ignore_errors=True)
+        self._reporter.aborted = lambda: bool(worker.abort_requested)
         worker.yielded.connect(self._on_yielded)
         worker.finished.connect(self._on_finished)
         self._worker = worker
@@ -176,8 +183,10 @@ def _log_warning(message: Any, category: type[Warning], *rest: Any) -> None:
     log.info("%s: %s", category.__name__, message)
 
 
-def _drain(stream: Iterator[Any]) -> Generator[Any, None, None]:
+def _drain(stream: Iterator[Any]) -> Generator[Any, None, bool]:
+    """Hand on a stream; what is returned crosses threads, and so must not be None."""
     yield from stream
+    return True
 
 
 def _stream(
