@@ -188,10 +188,11 @@ def test_triton_is_kept_out_beside_a_second_llvm(monkeypatch, tmp_path):
         __import__("triton")
 
 
-def test_many_runs_do_not_abort_the_process_at_its_end():
-    """PySide6 6.12 loses a reference to None with every worker."""
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="None is immortal")
+def test_none_outlives_any_number_of_workers():
+    """PySide6 6.12 loses a reference to None with every worker, and then aborts."""
     code = """
-import time
+import sys, time
 from qtpy.QtWidgets import QApplication
 app = QApplication([])
 from napari_medxai._napari.runner import Runner
@@ -199,12 +200,12 @@ runner = Runner()
 def job(report):
     report(0.5, "x")
     yield 1
-for _ in range(300):
+for _ in range(30):
     runner.start(job)
     while runner.running:
         app.processEvents()
         time.sleep(0.0005)
-print("ran")
+print(sys.getrefcount(None) > 2**40)
 """
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -213,5 +214,5 @@ print("ran")
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
         timeout=120,
     )
-    assert result.stdout.strip() == "ran"
+    assert result.stdout.strip() == "True"
     assert result.returncode == 0, result.stderr[-500:]
