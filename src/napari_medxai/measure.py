@@ -52,8 +52,6 @@ def measure(
         measured = _measured(
             study, model, settings, job, prepared, name, label, on_explain, on_curves
         )
-        for preset, changes in measured.items():
-            yield replace(outcome, preset=preset, **changes)
     except (Cancelled, OutputError):
         raise
     except Exception as error:  # noqa: BLE001 - a method's failure costs the method
@@ -62,6 +60,9 @@ def measure(
             yield replace(
                 outcome, preset=preset, status="failed", reason=f"{kind}{error}"
             )
+        return
+    for preset, changes in measured.items():
+        yield replace(outcome, preset=preset, **changes)
 
 
 def _measured(

@@ -66,10 +66,6 @@ def settings_of(options: BatchOptions) -> Settings:
         If an option is wrong.
     """
     methods = tuple(saliency.resolve(options.methods))
-    if not methods:
-        raise UsageError(
-            f"no methods in '{options.methods}'; see napari-medxai methods."
-        )
     known = preset_names()
     if not options.presets:
         raise UsageError(f"no presets given; {', '.join(known)}.")

@@ -223,8 +223,8 @@ def _evaluate(
         if result.resumed:
             ledger.resumed += 1
         elif result.outcomes:
-            _keep(result, store, options, settings)
             tell(result.case, Step("draw", fraction=1.0))
+            _keep(result, store, options, settings)
         else:
             nothing = CaseError(
                 result.case.name, "explain", "StudyError", "nothing was measured."
