@@ -166,6 +166,9 @@ def _table(
         if not curves:
             continue
         name = metric.upper()
+        rough = summary.units < MIN_UNITS
+        band = "" if rough else " with the bootstrap band"
+        interval = "" if rough else f", 95 % bootstrap interval over {summary.unit}"
         values = {m: v for m, v in lines.items() if v is not None and v.n > 0}
         drawings: dict[str, tuple[Any, str]] = {
             f"{metric}-{preset}": (
@@ -175,7 +178,7 @@ def _table(
                     title=f"{name}, median curve",
                     labels=labels,
                 ),
-                f"{name}: median over images with the bootstrap band.",
+                f"{name}: median over images{band}.",
             ),
             f"{metric}-auc-{preset}": (
                 bar_figure(
@@ -184,7 +187,7 @@ def _table(
                     title=f"Area under the {name} by method",
                     labels=labels,
                 ),
-                f"Area under the {name}, 95 % bootstrap interval over {summary.unit}.",
+                f"Area under the {name}{interval}.",
             ),
         }
         for stem, (figure, caption) in drawings.items():
@@ -354,6 +357,13 @@ def _limits(summary: Summary, run: RunFacts, cases: Sequence[StoredCase]) -> lis
             f"{unlabelled} of {len(cases)} cases have no label: their AIC counts "
             "agreement with the class explained, not accuracy."
         )
+    for metric in ("aic", "sic"):
+        lines = [v for v in summary.lines if (v.metric, v.class_) == (metric, "all")]
+        if lines and not any(line.n for line in lines):
+            limits.append(
+                f"There is no {metric.upper()} curve: every image was excluded; the "
+                "reasons stand under Excluded."
+            )
     if summary.units < MIN_UNITS:
         limits.append(
             f"No intervals: {summary.units} {summary.unit} are too few to resample."
