@@ -14,8 +14,8 @@ GUI = {"napari", "qtpy", "PySide6", "PyQt6", "PyQt5", "magicgui", "superqt", "vi
 # Lower layers must not import upper ones.
 LAYERS = (
     ("errors",),
-    ("files", "display", "study", "privacy"),
-    ("smoothing", "preprocess", "io"),
+    ("files", "download", "display", "study", "privacy"),
+    ("grid", "crop", "intensity", "inputs", "smoothing", "preprocess", "io"),
     ("models", "saliency", "metrics"),
     (
         "samples",
@@ -27,10 +27,10 @@ LAYERS = (
         "measure",
         "engine",
     ),
-    ("report",),
+    ("report", "export"),
     ("options", "facts"),
     ("run",),
-    ("batch", "train", "cli", "_napari"),
+    ("batch", "train", "fetch", "cli", "_napari"),
 )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 __all__ = [
     "Cancelled",
+    "ExportError",
+    "FetchError",
     "MedXAIError",
     "MethodError",
     "MetricError",
@@ -40,6 +42,14 @@ class MetricError(MedXAIError, ValueError):
 
 class UsageError(MedXAIError, ValueError):
     """The command line or a setting is wrong."""
+
+
+class ExportError(MedXAIError, ValueError):
+    """A map cannot be written in this format: the study or the map does not allow."""
+
+
+class FetchError(MedXAIError, OSError):
+    """A data set cannot be downloaded, or what came is not what was published."""
 
 
 class OutputError(MedXAIError, OSError):

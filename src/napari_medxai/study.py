@@ -132,6 +132,9 @@ class Study:
         True where stored MONOCHROME1 values were inverted.
     window : tuple of float or None
         The header's VOI window as (low, high) in units of `array`.
+    padding : tuple of float or None
+        Values in this closed range, in units of `array`, stand for "no pixel here"
+        (DICOM's PixelPaddingValue and PixelPaddingRangeLimit). They are kept.
     notes : tuple of str
         What the reader found or did that a careful person wants to know.
     files : tuple of Path
@@ -151,6 +154,7 @@ class Study:
     identifier: str = ""
     inverted: bool = False
     window: tuple[float, float] | None = None
+    padding: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -1,31 +1,31 @@
-"""DICOM pixels: decoding, MONOCHROME1, modality LUT, colour, window.
-
-The order is fixed: stored values, MONOCHROME1 inverted once, then the modality LUT
-(DICOM PS3.3 C.11.1), so that what is bright is dense in every file.
-"""
+"""DICOM pixels: decoded, inverted where MONOCHROME1, in units, in colour."""
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-from pydicom.pixels.utils import pixel_array
+from pydicom.dataset import Dataset
 
 from napari_medxai.errors import StudyError
 
-from .dicom_access import BROKEN, functional, numbers, quiet
+from .dicom_access import BROKEN, functional, quiet
+from .dicom_decoding import Layout, decode, read_layout
 from .dicom_headers import read_dataset
+from .dicom_rescale import Line, Mapping, invert, padding, read_mapping
+from .dicom_tables import colours
+from .dicom_window import Range, voi_window
 from .naming import reason, shown
 
 __all__ = ["Pixels", "read_pixels"]
 
-Window = tuple[float, float]
+COLOURS = frozenset(
+    {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,32 +35,45 @@ class Pixels:
     Attributes
     ----------
     array : ndarray, shape (frames, rows, columns) or (frames, rows, columns, 3)
-        Integers where slope and intercept are whole numbers, else float32.
+        Integers where slope and intercept are whole numbers, else float64. It can be
+        written to.
     window : tuple of float or None
         (low, high) of the middle frame read, in units of `array`.
     inverted : bool
         Whether stored values were MONOCHROME1.
     notes : tuple of str
         What was out of the ordinary.
+    padding : tuple of float or None
+        Values in this closed range, in units of `array`, stand for "no pixel here".
+        They are kept.
     """
 
     array: NDArray[Any]
-    window: Window | None
+    window: Range | None
     inverted: bool
     notes: tuple[str, ...]
+    padding: Range | None = None
 
 
-def read_pixels(path: Path, indices: list[int], *, name: str = "") -> Pixels:
-    """Decode frames of a file.
+def read_pixels(
+    path: Path,
+    indices: Sequence[int],
+    *,
+    name: str = "",
+    dataset: Dataset | None = None,
+) -> Pixels:
+    """Decode frames of a file. It may be called from several threads at once.
 
     Parameters
     ----------
     path : Path
         A DICOM image.
-    indices : list of int
+    indices : sequence of int
         Which frames, from 0, in which order.
     name : str
         What error texts call the file; its own name by default.
+    dataset : Dataset, optional
+        The file where it was read already, whole.
 
     Returns
     -------
@@ -72,232 +85,130 @@ def read_pixels(path: Path, indices: list[int], *, name: str = "") -> Pixels:
     StudyError
         Where the file is damaged or its compression cannot be decoded.
     """
-    notes: list[str] = []
     name = name or shown(path)
-    try:
-        with quiet():
-            dataset = read_dataset(path)
-            stored = _decode(name, dataset, notes)
-            if stored.ndim == 2 or (stored.ndim == 3 and _samples(dataset) > 1):
-                stored = stored[np.newaxis]
-            stored = stored[indices]
-            return _finish(name, dataset, stored, indices, notes)
-    except StudyError:
-        raise
-    except (*BROKEN, MemoryError) as error:
-        raise StudyError(
-            f"{name}: the DICOM file is damaged or incomplete "
-            f"({type(error).__name__}). Copy it again."
-        ) from error
-
-
-def _samples(dataset: Dataset) -> int:
-    return int(dataset.get("SamplesPerPixel") or 1)
-
-
-def _decode(name: str, dataset: Dataset, notes: list[str]) -> NDArray[Any]:
-    if not any(
-        key in dataset
-        for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-    ):
-        raise StudyError(
-            f"{name}: there are no pixels in this DICOM file; if there "
-            "should be, it is cut short: copy it again."
-        )
-    try:
-        return pixel_array(dataset)
-    except (*BROKEN, RuntimeError) as error:
-        syntax = dataset.file_meta.get("TransferSyntaxUID")
-        compressed = syntax is not None and syntax.is_compressed
-        if not compressed or _samples(dataset) != 1:
-            why = reason(error) if compressed else "fewer pixels than the header says"
-            raise StudyError(
-                f"{name}: the pixels cannot be decoded ({why}). Copy the file "
-                "again, or decompress it with gdcmconv or dcmdjpeg."
-            ) from error
-        array = _decode_by_gdcm(name, dataset, error)
-        notes.append(f"decoded by GDCM, as pydicom could not decode {syntax.name}")
-        return array
-
-
-def _decode_by_gdcm(name: str, dataset: Dataset, first: Exception) -> NDArray[Any]:
-    """Decode stored values by the GDCM inside SimpleITK.
-
-    SimpleITK applies the rescale and inverts some MONOCHROME1 files by itself. So it
-    gets a copy with nothing but the pixels, which says MONOCHROME2 and no rescale,
-    and which carries no patient.
-    """
-    import SimpleITK
-
-    sitk: Any = SimpleITK  # untyped
-
-    bare = Dataset()
-    for keyword in (
-        "SamplesPerPixel",
-        "NumberOfFrames",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-        "PixelData",
-    ):
-        if keyword in dataset:
-            bare[keyword] = dataset[keyword]
-    bare.PhotometricInterpretation = "MONOCHROME2"
-    bare.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    bare.SOPInstanceUID = "2.25.1"
-    bare.file_meta = FileMetaDataset()
-    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    bare.file_meta.MediaStorageSOPClassUID = bare.SOPClassUID
-    bare.file_meta.MediaStorageSOPInstanceUID = bare.SOPInstanceUID
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "pixels.dcm"
-        bare.save_as(copy, enforce_file_format=True)
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(copy))
+    with quiet():
         try:
-            array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
-        except RuntimeError as error:
+            if dataset is None:
+                dataset = read_dataset(path)
+            layout = _layout(name, dataset)
+            stored, notes = decode(dataset, layout, indices, name)
+            return _finish(name, dataset, layout, stored, indices, list(notes))
+        except (*BROKEN, MemoryError) as error:
+            if isinstance(error, StudyError):
+                raise
             raise StudyError(
-                f"{name}: "
-                f"the pixels can be decoded neither by pydicom ({reason(first)}) "
-                "nor by GDCM. Copy the file again, or decompress it with gdcmconv."
+                f"{name}: the DICOM file is damaged or incomplete "
+                f"({type(error).__name__}). Copy it again."
             ) from error
-    shape = (int(dataset.Rows), int(dataset.Columns))
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if array.shape[-2:] != shape or array.size != frames * shape[0] * shape[1]:
-        raise StudyError(
-            f"{name}: its compressed pixels have shape {array.shape}, its header "
-            f"says {frames} x {shape}. The file is damaged."
-        )
-    return array.reshape(frames, *shape) if frames > 1 else array.reshape(shape)
+
+
+def _layout(name: str, dataset: Dataset) -> Layout:
+    try:
+        return read_layout(dataset)
+    except ValueError as error:
+        raise StudyError(f"{name}: {reason(error)}.") from error
 
 
 def _finish(
     name: str,
     dataset: Dataset,
+    layout: Layout,
     stored: NDArray[Any],
-    indices: list[int],
+    indices: Sequence[int],
     notes: list[str],
 ) -> Pixels:
-    photometric = str(dataset.PhotometricInterpretation)
-    if photometric == "PALETTE COLOR":
-        colours = apply_color_lut(stored, dataset)
-        if colours.dtype == np.uint16:
-            colours = (colours >> 8).astype(np.uint8)
-        return Pixels(colours[..., :3], None, False, tuple(notes))
-    if _samples(dataset) > 1:
-        return Pixels(stored[..., :3], None, False, tuple(notes))
-    top, inverted = 0, photometric == "MONOCHROME1"
-    if stored.dtype.kind in "iu":
-        signed = int(dataset.PixelRepresentation) == 1
-        bits = int(dataset.BitsStored)
-        stored = _clean(stored, bits, signed)
-        top = -1 if signed else 2**bits - 1
-        if inverted:
-            stored = (top - stored.astype(np.int64)).astype(stored.dtype)
-    elif inverted:
-        raise StudyError(
-            f"{name}: MONOCHROME1 is not defined for floating-point pixels."
-        )
-    slices: list[NDArray[Any]] = []
-    window: Window | None = None
-    for number, frame in enumerate(indices):
+    notes += _left_out(dataset)
+    if layout.samples > 1:
+        if layout.photometric not in COLOURS or layout.samples != 3:
+            raise StudyError(
+                f"{name}: pixels of {layout.samples} samples in "
+                f"{layout.photometric or 'no'} colours cannot be shown; RGB and YBR "
+                "can. Convert the file to RGB."
+            )
+        return Pixels(_own(stored), None, False, tuple(notes))
+    if layout.photometric == "PALETTE COLOR":
+        rgb = colours(stored, dataset, signed=layout.signed, little=layout.little)
+        return Pixels(rgb, None, False, tuple(notes))
+    top: int | None = None
+    if layout.photometric == "MONOCHROME1":
+        if not layout.whole:
+            raise StudyError(
+                f"{name}: MONOCHROME1 is not defined for floating-point pixels."
+            )
+        stored, top = invert(stored, layout)
+    mappings = []
+    for frame in indices:
         group = functional(dataset, frame, "PixelValueTransformationSequence")
-        values, mapping = _rescale(group or dataset, stored[number], notes)
-        slices.append(values)
-        if number == len(indices) // 2:
-            voi = functional(dataset, frame, "FrameVOILUTSequence") or dataset
-            window = _window(voi)
-            if window is not None and inverted:
-                window = _mirrored(window, mapping, top, notes)
+        mapping, note = read_mapping(dataset if group is None else group, layout)
+        mappings.append(mapping)
+        notes.append(note)
+    middle = len(indices) // 2
+    holder = functional(dataset, indices[middle], "FrameVOILUTSequence")
+    window, note = _window(
+        dataset if holder is None else holder, layout, mappings[middle], top
+    )
+    notes.append(note)
+    absent, note = _padding(dataset, layout, top, mappings)
+    notes.append(note)
+    array = _mapped(stored, mappings)
+    said = tuple(dict.fromkeys(filter(None, notes)))
+    return Pixels(_own(array), window, top is not None, said, absent)
+
+
+def _own(array: NDArray[Any]) -> NDArray[Any]:
+    """Copy what is a view of the file's bytes, which cannot be written to."""
+    return array if array.flags.writeable else array.copy()
+
+
+def _mapped(stored: NDArray[Any], mappings: Sequence[Mapping]) -> NDArray[Any]:
+    first = mappings[0]
+    # Tables compare by identity: each frame has its own.
+    if len(mappings) == 1 or all(mapping == first for mapping in mappings):
+        return first.look_up(stored)
     # Frames may differ in type where one has a whole-numbered slope and one has not.
-    return Pixels(np.stack(slices), window, inverted, tuple(dict.fromkeys(notes)))
+    return np.stack(
+        [
+            mapping.look_up(frame)
+            for frame, mapping in zip(stored, mappings, strict=True)
+        ]
+    )
 
 
-def _clean(stored: NDArray[Any], bits: int, signed: bool) -> NDArray[Any]:
-    """Drop what old files keep above the stored bits (overlays); extend the sign."""
-    width = stored.dtype.itemsize * 8
-    if not 0 < bits < width:
-        return stored
-    if signed:
-        shift = width - bits
-        extended: NDArray[Any] = (stored << shift) >> shift
-        return extended
-    masked: NDArray[Any] = stored & stored.dtype.type(2**bits - 1)
-    return masked
+def _window(
+    holder: Dataset, layout: Layout, mapping: Mapping, top: int | None
+) -> tuple[Range | None, str]:
+    signed = layout.signed or (isinstance(mapping, Line) and mapping.intercept < 0)
+    window, note = voi_window(holder, signed=signed, little=layout.little)
+    if window is None or top is None:
+        return window, note
+    if not isinstance(mapping, Line):
+        return None, "the window was dropped: MONOCHROME1 with a modality table"
+    return mapping.mirror(window, top), note
 
 
-def _rescale(
-    dataset: Dataset, stored: NDArray[Any], notes: list[str]
-) -> tuple[NDArray[Any], tuple[float, float] | None]:
-    """Apply the modality LUT; also return (slope, intercept), None for a table."""
-    if dataset.get("ModalityLUTSequence"):
-        table: NDArray[Any] = apply_modality_lut(stored, dataset)
-        return table, None
-    slope = numbers(dataset, "RescaleSlope", 1)
-    intercept = numbers(dataset, "RescaleIntercept", 1)
-    if slope is None or intercept is None:
-        return stored, (1.0, 0.0)
-    if slope[0] == 0:
-        notes.append("the rescale slope in the header is 0 and was not applied")
-        return stored, (1.0, 0.0)
-    mapping = (slope[0], intercept[0])
-    if mapping == (1.0, 0.0):
-        return stored, mapping
-    values = apply_modality_lut(stored, dataset)
-    whole = stored.dtype.kind in "iu" and all(v.is_integer() for v in mapping)
-    if not whole:
-        return values.astype(np.float32), mapping
-    return values.astype(_integer_type(stored, mapping)), mapping
+def _padding(
+    dataset: Dataset, layout: Layout, top: int | None, mappings: Sequence[Mapping]
+) -> tuple[Range | None, str]:
+    found = [padding(dataset, layout, top, mapping) for mapping in mappings]
+    if len(set(found)) > 1:
+        return None, (
+            "the PixelPaddingValue was left out, as it has another value in each "
+            "frame's units"
+        )
+    return found[0]
 
 
-def _integer_type(stored: NDArray[Any], mapping: tuple[float, float]) -> np.dtype[Any]:
-    """Smallest signed type for every value the stored type can take after rescale."""
-    limits = np.iinfo(stored.dtype)
-    # 12 bits in a 16-bit word: CT after its intercept still fits 16 bits signed.
-    low, high = int(stored.min()), int(stored.max())
-    ends = [mapping[0] * v + mapping[1] for v in (low, high)]
-    if limits.bits <= 16 and min(ends) >= -(2**15) and max(ends) < 2**15:
-        return np.dtype(np.int16)
-    if min(ends) >= -(2**31) and max(ends) < 2**31:
-        return np.dtype(np.int32)
-    return np.dtype(np.int64)
-
-
-def _window(dataset: Dataset) -> Window | None:
-    """First window as (low, high); LINEAR and LINEAR_EXACT of PS3.3 C.11.2.1."""
-    ends = []
-    for keyword in ("WindowCenter", "WindowWidth"):
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            return None
-        many = hasattr(value, "__iter__") and not isinstance(value, str)
-        values = list(value) if many else [value]
-        if not values:
-            return None
-        ends.append(float(values[0]))
-    centre, width = ends
-    if not np.isfinite(ends).all() or width <= 0:
-        return None
-    function = str(dataset.get("VOILUTFunction") or "LINEAR")
-    if function == "LINEAR" and width > 1:
-        return (centre - width / 2, centre + width / 2 - 1)
-    return (centre - width / 2, centre + width / 2)
-
-
-def _mirrored(
-    window: Window,
-    mapping: tuple[float, float] | None,
-    top: int,
-    notes: list[str],
-) -> Window | None:
-    """Follow the inversion v -> top - v through the rescale: w -> c - w."""
-    if mapping is None:
-        notes.append("the window was dropped: MONOCHROME1 with a modality table")
-        return None
-    turn = mapping[0] * top + 2 * mapping[1]
-    return (turn - window[1], turn - window[0])
+def _left_out(dataset: Dataset) -> list[str]:
+    """List what the header has besides the pixels and is not applied to them."""
+    notes = []
+    if "RealWorldValueMappingSequence" in dataset or functional(
+        dataset, 0, "RealWorldValueMappingSequence"
+    ):
+        notes.append("a real-world value map in the header was not applied")
+    if dataset.get("PixelPresentation") in ("COLOR", "MIXED"):
+        notes.append("the supplemental colour palette in the header was not applied")
+    if "DoseGridScaling" in dataset:
+        notes.append("DoseGridScaling was not applied: values are as stored")
+    if (0x6000, 0x3000) in dataset or (0x6000, 0x0102) in dataset:
+        notes.append("an overlay in the file was left out")
+    return notes

@@ -15,6 +15,7 @@ from .naming import reason, shown
 __all__ = [
     "KNOWN_EXTENSIONS",
     "OUTPUT_MARKER",
+    "READABLE",
     "Kind",
     "entries",
     "exists",
@@ -29,15 +30,24 @@ __all__ = [
     "walk",
 ]
 
-Kind = Literal["raster", "nifti", "dicom"]
+Kind = Literal["raster", "nifti", "dicom", "matlab", "archive"]
 
 # What a run makes within a folder of results that is its input as well.
-OUTPUT_FOLDERS = frozenset({"overlays", "figures", ".cases"})
+OUTPUT_FOLDERS = frozenset({"overlays", "exports", "figures", ".cases"})
 
 RASTER_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTI_EXTENSIONS = (".nii.gz", ".nii", ".hdr", ".img")
 DICOM_EXTENSIONS = (".dcm", ".dicom", ".ima")
-KNOWN_EXTENSIONS = RASTER_EXTENSIONS + NIFTI_EXTENSIONS + DICOM_EXTENSIONS
+MATLAB_EXTENSIONS = (".mat",)
+ARCHIVE_EXTENSIONS = (".zip",)
+KNOWN_EXTENSIONS = (
+    RASTER_EXTENSIONS
+    + NIFTI_EXTENSIONS
+    + DICOM_EXTENSIONS
+    + MATLAB_EXTENSIONS
+    + ARCHIVE_EXTENSIONS
+)
+READABLE = "PNG, JPEG, TIFF, BMP, NIfTI, DICOM, .mat of MATLAB, and .zip of these"
 
 MASK_WORDS = frozenset(
     {
@@ -101,6 +111,10 @@ def kind_of(path: Path) -> Kind | None:
         return "dicom"
     if extension in NIFTI_EXTENSIONS:
         return "nifti"
+    if extension in MATLAB_EXTENSIONS:
+        return "matlab"
+    if extension in ARCHIVE_EXTENSIONS:
+        return "archive"
     if extension in DICOM_EXTENSIONS or is_dicom(path):
         return "dicom"
     return None
