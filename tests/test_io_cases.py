@@ -16,8 +16,9 @@ from dicom_files import dataset, save, uid, volume, write_stack
 from napari_medxai.errors import StudyError
 from napari_medxai.files import OUTPUT_MARKER
 from napari_medxai.io import find_cases, load_case, load_study, series
+from napari_medxai.io.dicom_headers import read_frames
 from napari_medxai.privacy import pseudonym
-from test_io_masks import segmentation, two_masks
+from truth_files import segmentation, two_masks
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(6, 8)
 
@@ -99,6 +100,40 @@ def test_dicom_is_grouped_by_series(tmp_path) -> None:
         for case in find_cases(tmp_path, masks=how).cases:
             assert case.mask is None
             assert not load_case(case).masks
+
+
+def test_companions_go_with_their_series(tmp_path, monkeypatch) -> None:
+    """A flat folder of many series is scanned once, not once for each case."""
+    one = write_stack(tmp_path, volume(4), series="one", order=[0, 2, 4, 6])
+    two = write_stack(tmp_path, volume(3) + 500, series="two", order=[1, 3, 5])
+    segmentation(one, two_masks((4, 6, 7)), tmp_path / "a.dcm")
+    segmentation(two, two_masks((3, 6, 7)), tmp_path / "b.dcm")
+    by_series = {case.series: case for case in find_cases(tmp_path).cases}
+    assert by_series[uid("one")].companions == (tmp_path / "a.dcm",)
+    assert by_series[uid("two")].companions == (tmp_path / "b.dcm",)
+    read: list[Path] = []
+    monkeypatch.setattr(
+        "napari_medxai.io.dicom_series.read_frames",
+        lambda path, **options: read.append(path) or read_frames(path, **options),
+    )
+    for case, files in ((by_series[uid("one")], one), (by_series[uid("two")], two)):
+        read.clear()
+        assert set(load_case(case).masks) == set(two_masks((4, 6, 7)))
+        assert set(read) <= {*files, tmp_path / "a.dcm", tmp_path / "b.dcm"}
+        assert not set(read) & (set(one + two) - set(files))
+    read.clear()
+    assert load_study(tmp_path, series=uid("two")).masks
+    assert max(read.count(path) for path in one + two) == 1
+
+
+def test_every_series_of_a_study_is_taken_and_said(tmp_path) -> None:
+    write_stack(tmp_path / "x", volume(4), series="one")
+    assert not find_cases(tmp_path).notes
+    write_stack(tmp_path / "y", volume(3), series="two")
+    found = find_cases(tmp_path)
+    assert len(found) == 2
+    (note,) = found.notes
+    assert note.startswith("2 DICOM series of 1 patient(s) were taken, each as a case")
 
 
 def test_a_case_opens_as_load_study_does(tmp_path) -> None:

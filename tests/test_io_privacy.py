@@ -19,7 +19,7 @@ from dicom_files import SECRETS, dataset, save, uid, volume, write_stack
 from napari_medxai import privacy
 from napari_medxai.errors import OutputError, StudyError
 from napari_medxai.io import find_cases, load_case, load_study, series
-from test_io_masks import segmentation, two_masks
+from truth_files import segmentation, two_masks
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,8 @@ def test_no_identity_in_errors_and_warnings(tmp_path) -> None:
             raise AssertionError(path)
 
     paths = write_stack(tmp_path / "copies", volume())
-    (tmp_path / "copies" / "copy.dcm").write_bytes(paths[0].read_bytes())
+    changed = b"x" * 128 + paths[0].read_bytes()[128:]
+    (tmp_path / "copies" / "copy.dcm").write_bytes(changed)
     attempt(tmp_path / "copies")
     paths = write_stack(tmp_path / "cut", volume())
     paths[0].write_bytes(paths[0].read_bytes()[:-40])
@@ -196,7 +197,8 @@ def test_file_names_stay_out_of_errors(tmp_path) -> None:
     (error,) = everything_said(tmp_path / "cut")[1]
     assert "instance 3 at 35.00 mm" in error
     copied = named_after_the_patient(tmp_path / "copied", volume())
-    (copied[0].parent / "DOE_copy.dcm").write_bytes(copied[0].read_bytes())
+    changed = b"x" * 128 + copied[0].read_bytes()[128:]
+    (copied[0].parent / "DOE_copy.dcm").write_bytes(changed)
     (error,) = everything_said(tmp_path / "copied")[1]
     assert "same position" in error
     mosaic = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]

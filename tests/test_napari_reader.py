@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,19 @@ def test_a_dicom_folder_is_one_volume_and_so_are_its_files(samples):
     (together, *_) = reader(files)
     assert np.array_equal(together[0], whole[0][0])
     assert together[1]["translate"] == pytest.approx(whole[0][1]["translate"])
+
+
+def test_a_zip_opens_as_the_folder_does(tmp_path, samples):
+    path = tmp_path / "study.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for one in sorted((samples / "dicom").iterdir()):
+            archive.write(one, f"a/{one.name}")
+    reader = get_reader(str(path))
+    assert reader is not None
+    packed, whole = reader(str(path)), read_layers(samples / "dicom")
+    assert [kind for *_, kind in packed] == ["image", "labels"]
+    assert np.array_equal(packed[0][0], whole[0][0])
+    assert packed[0][1]["translate"] == pytest.approx(whole[0][1]["translate"])
 
 
 def test_a_folder_of_too_many_series_needs_a_choice(tmp_path, blobs):

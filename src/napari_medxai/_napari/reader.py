@@ -76,7 +76,9 @@ def read_layers(path: PathOrPaths) -> list[LayerData]:
 def _studies(paths: Sequence[Path]) -> list[Study]:
     if len(paths) == 1:
         only = paths[0]
-        return _folder(only) if only.is_dir() else [load_study(only)]
+        # An archive, a DICOMDIR or an enhanced object can hold several series.
+        many = only.is_dir() or kind_of(only) in ("archive", "dicom")
+        return _folder(only) if many else [load_study(only)]
     together = [p for p in paths if p.is_file() and kind_of(p) == "dicom"]
     studies: list[Study] = []
     if together:

@@ -11,9 +11,12 @@ from pathlib import Path
 from napari_medxai.errors import StudyError
 from napari_medxai.privacy import pseudonym
 
-from .dicom_series import Scan, Stack, scan
+from . import matlab
+from .archive import extracted
+from .dicom_series import Scan, scan, scan_file
 from .formats import is_dicom, kind_of, natural_key, split_name
 from .labels import LabelFinder, place, read_rows
+from .media import read_media
 from .naming import printable, shown
 from .opening import read_contents
 
@@ -53,11 +56,16 @@ class Case:
     patient : str or None
         The research identifier from a table, else DICOM's pseudonym.
     mask : Path or None
-        A mask file named by a table, or a SEG that refers to this series.
+        A mask file named by a table.
     files : tuple of Path
         The files to read, in slice order.
     masks : str or Path
         Where else to look for masks, as `load_study` takes it.
+    companions : tuple of Path or None
+        SEG and RTSTRUCT files that may belong to the series; None where nobody has
+        looked for them.
+    resample : bool
+        As `load_study` takes it.
     """
 
     name: str
@@ -68,6 +76,8 @@ class Case:
     mask: Path | None = None
     files: tuple[Path, ...] = ()
     masks: str | Path = "auto"
+    companions: tuple[Path, ...] | None = None
+    resample: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,35 +122,79 @@ class Found:
         return first.resolve(), case.series
 
 
-def in_folder(root: Path, how: str | Path) -> tuple[list[Found], list[Skipped]]:
-    """Find the cases below a folder, and the files that are none."""
+def in_folder(
+    root: Path, how: str | Path, *, prefix: str = ""
+) -> tuple[list[Found], list[Skipped]]:
+    """Find the cases below a folder, and the files that are none.
+
+    `prefix` goes before the paths from the folder, in the names of cases.
+    """
     contents = read_contents(root, how)
-    cases = _dicom_cases(contents.scan, auto=how == "auto")
+    cases = _dicom_cases(contents.scan)
     for path in [*(path for path, _ in contents.scan.broken), *contents.images]:
-        cases.append(_plain(path, path.relative_to(root).as_posix()))
+        cases.append(_plain(path, prefix + path.relative_to(root).as_posix()))
     skipped = [Skipped(path, "a mask") for path in contents.masks]
-    skipped += [Skipped(path, "not an image") for path in contents.others]
     skipped += [
-        Skipped(one.path, f"a DICOM {one.modality}") for one in contents.scan.companions
+        Skipped(path, "an archive within a folder; name it itself to open it")
+        for path in contents.archives
     ]
+    skipped += [Skipped(path, _what(path)) for path in contents.others]
+    skipped += _skipped(contents.scan)
     return [Found(case, root) for case in cases], skipped
 
 
-def in_file(path: Path) -> list[Found]:
-    """Make a file a case, or several where it holds several DICOM series."""
+def _skipped(found: Scan) -> list[Skipped]:
+    return [
+        Skipped(one.path, f"a DICOM {one.modality}")
+        for one in found.companions
+        if one.modality != "DICOMDIR"
+    ]
+
+
+def in_file(path: Path) -> tuple[list[Found], list[Skipped]]:
+    """Make a file a case, or several where it holds several DICOM series.
+
+    A DICOMDIR stands for the files it refers to.
+    """
     kind = kind_of(path)
     if kind is None:
-        return []
+        return [], []
     cases: list[Case] = []
+    skipped: list[Skipped] = []
     if kind == "dicom" and is_dicom(path):
-        cases = _dicom_cases(scan([path]), auto=False, path=path)
-    return [Found(c, path.parent) for c in cases or [_plain(path, path.name)]]
+        media = read_media(path)
+        if media is None:
+            cases = _dicom_cases(scan_file(path), path=path)
+        else:
+            found = scan(media.files)
+            cases, skipped = _dicom_cases(found), _skipped(found)
+            cases += [_plain(one, one.name) for one, _ in found.broken]
+    found_cases = [Found(c, path.parent) for c in cases or [_plain(path, path.name)]]
+    return found_cases, skipped
 
 
 def _plain(path: Path, name: str) -> Case:
     if is_dicom_name(path):
         name = UNREADABLE + pseudonym(name, prefix="F")
-    return Case(name, path, files=(path,))
+    return _of_file(path, name)
+
+
+def _of_file(path: Path, name: str) -> Case:
+    """One file that is no DICOM, with the class and patient that it names itself."""
+    said = matlab.facts(path) if kind_of(path) == "matlab" else None
+    return Case(
+        name,
+        path,
+        label=said.label if said else None,
+        patient=said.patient if said else None,
+        files=(path,),
+    )
+
+
+def _what(path: Path) -> str:
+    """Say why a file is no image."""
+    other = matlab.other(path) if kind_of(path) == "matlab" else None
+    return other or "not an image"
 
 
 def is_dicom_name(path: Path) -> bool:
@@ -148,21 +202,20 @@ def is_dicom_name(path: Path) -> bool:
     return kind_of(path) == "dicom"
 
 
-def _dicom_cases(found: Scan, *, auto: bool, path: Path | None = None) -> list[Case]:
-    cases = []
-    for stack in found.stacks:
-        folder = _common_folder(stack.files)
-        cases.append(
-            Case(
-                stack.identifier,
-                path or folder,
-                series=stack.key,
-                patient=stack.frames[0].patient,
-                mask=_segmentation(found, stack, folder) if auto else None,
-                files=stack.files,
-            )
+def _dicom_cases(found: Scan, *, path: Path | None = None) -> list[Case]:
+    """Make each stack a case; `path` is the file where only one was looked at."""
+    return [
+        Case(
+            stack.identifier,
+            path or _common_folder(stack.files),
+            series=stack.key,
+            patient=stack.frames[0].patient,
+            files=stack.files,
+            # Beside a single file nobody has looked yet.
+            companions=None if path else found.companions_of(stack),
         )
-    return cases
+        for stack in found.stacks
+    ]
 
 
 def _common_folder(files: Sequence[Path]) -> Path:
@@ -172,19 +225,7 @@ def _common_folder(files: Sequence[Path]) -> Path:
     return common
 
 
-def _segmentation(found: Scan, stack: Stack, folder: Path) -> Path | None:
-    """Find a SEG of the series that `auto` would not see from its folder."""
-    paths = [
-        one.path
-        for one in found.companions
-        if one.modality == "SEG" and stack.frames[0].series_uid in one.references
-    ]
-    if not paths or any(path.is_relative_to(folder) for path in paths):
-        return None
-    return paths[0] if len(paths) == 1 else _common_folder(paths)
-
-
-def in_table(table: Path, how: str | Path) -> list[Found]:
+def in_table(table: Path) -> list[Found]:
     """Make each row of a table a case."""
     found = []
     for number, row in enumerate(read_rows(table, ("image",)), start=2):
@@ -198,23 +239,25 @@ def in_table(table: Path, how: str | Path) -> list[Found]:
             mask=place(table.parent / Path(mask).expanduser()) if mask else None,
         )
         path = table.parent / Path(row["image"]).expanduser()
-        case = _with_row(_table_case(path, table.parent, auto=how == "auto"), said)
+        case = _with_row(_table_case(path, table.parent), said)
         found.append(Found(case, table.parent, said))
     return found
 
 
-def _table_case(path: Path, folder: Path, *, auto: bool) -> Case:
+def _table_case(path: Path, folder: Path) -> Case:
     """One row is one case; a folder or DICOM file has to hold one series."""
     name, private = _row_name(path, folder), is_dicom_name(path)
+    if path.is_file() and kind_of(path) == "archive":
+        path = extracted(path)
     if path.is_dir() or (path.is_file() and private):
-        found = read_contents(path).scan if path.is_dir() else scan([path])
+        found = read_contents(path).scan if path.is_dir() else scan_file(path)
         if len(found.stacks) == 1:
             only = path if path.is_file() else None
-            return _dicom_cases(found, auto=auto, path=only)[0]
+            return _dicom_cases(found, path=only)[0]
         private = private or bool(found.stacks or found.broken or found.companions)
     if private:
         name = UNREADABLE + pseudonym(name, prefix="F")
-    return Case(name, path, files=(path,))
+    return _of_file(path, name)
 
 
 def _row_name(path: Path, folder: Path) -> str:
@@ -242,7 +285,7 @@ def labelled(found: Found, finder: LabelFinder) -> Found:
     label = finder.lookup(case.files, found.root)
     row = found.row or Row("", None, None, None)
     patient = row.patient or label.patient or case.patient
-    case = replace(case, label=row.label or label.label, patient=patient)
+    case = replace(case, label=row.label or label.label or case.label, patient=patient)
     return replace(found, case=case)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from napari_medxai.errors import StudyError
 from napari_medxai.study import Study
 
+from .archive import extracted
 from .case_sources import (
     Case,
     Found,
@@ -24,21 +26,21 @@ from .case_sources import (
 )
 from .dicom import load_stack
 from .dicom_series import scan
-from .formats import OUTPUT_MARKER, exists
+from .formats import OUTPUT_MARKER, READABLE, exists, kind_of
 from .labels import LabelFinder
-from .masks import find_masks
 from .naming import named_as, shown
-from .opening import load_study
+from .opening import finished, load_study
 
 __all__ = ["Case", "CaseList", "Skipped", "find_cases", "load_case"]
 
 
 @dataclass(frozen=True)
 class CaseList:
-    """Cases in natural order of their names, and what was passed over."""
+    """Cases in natural order of their names, what was passed over, and notes."""
 
     cases: tuple[Case, ...]
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -49,17 +51,19 @@ def find_cases(
     *,
     masks: str | Path | None = "auto",
     labels: str | Path | None = None,
+    resample: bool = False,
 ) -> CaseList:
     """Find the cases in files, folders and tables, from headers only.
 
     Parameters
     ----------
     inputs : path or iterable of paths
-        Image files; folders, searched recursively, with DICOM grouped by series, and
-        without folders named ``masks``, masks by their name, folders of results and
-        hidden files; CSV tables with the column ``image`` and optionally ``mask``,
-        ``label``, ``patient``, whose relative paths start from the table. What a
-        table says of an image that a folder holds too, wins.
+        Image files; folders and ``.zip``, searched recursively, with DICOM grouped
+        by series, and without folders named ``masks``, masks by their name, folders
+        of results, hidden files and archives; DICOMDIR files; CSV tables with the
+        column ``image`` and optionally ``mask``, ``label``, ``patient``, whose
+        relative paths start from the table. What a table says of an image that a
+        folder holds too, wins.
     masks : str, Path or None
         As for `load_study`; kept in the cases. A folder of masks within an input
         holds no cases. A mask that a table names is read in any case, also with
@@ -67,12 +71,15 @@ def find_cases(
     labels : path, optional
         CSV with ``file``, ``label`` and optionally ``patient``. Without it every
         ``labels.csv`` in a folder applies to the files below it.
+    resample : bool
+        As for `load_study`; kept in the cases.
 
     Returns
     -------
     CaseList
         In natural order of the names, so the same whatever the order of `inputs`. A
-        damaged file is a case too: it fails later, with its reason.
+        damaged file is a case too: it fails later, with its reason. Every series of
+        a study is a case, and a note says how many there are.
 
     Raises
     ------
@@ -92,13 +99,15 @@ def find_cases(
         if root.is_dir():
             cases, passed = in_folder(root, how)
         elif root.suffix.lower() == ".csv":
-            cases, passed = in_table(root, how), []
+            cases, passed = in_table(root), []
+        elif kind_of(root) == "archive":
+            cases, passed = in_folder(extracted(root), how, prefix=f"{root.name}/")
         else:
-            cases, passed = in_file(root), []
+            cases, passed = in_file(root)
         if not cases:
             raise StudyError(
-                f"no image found in {shown(root)}{_hidden_results(root)}. PNG, JPEG, "
-                "TIFF, BMP, NIfTI and DICOM can be read."
+                f"no image found in {shown(root)}{_hidden_results(root)}. {READABLE} "
+                f"can be read{_archives(passed)}."
             )
         finder.add([each.case.files for each in cases], cases[0].root)
         found.extend(cases)
@@ -109,7 +118,20 @@ def find_cases(
         for each in found
     ]
     result = named(merged(known))
-    return CaseList(tuple(replace(case, masks=how) for case in result), tuple(skipped))
+    final = [replace(case, masks=how, resample=resample) for case in result]
+    return CaseList(tuple(final), tuple(skipped), _notes(result))
+
+
+def _notes(cases: Sequence[Case]) -> tuple[str, ...]:
+    """Say where several series of one patient became cases."""
+    patients = Counter(case.name.split("/")[0] for case in cases if case.series)
+    several = [n for n in patients.values() if n > 1]
+    if not several:
+        return ()
+    return (
+        f"{sum(several)} DICOM series of {len(several)} patient(s) were taken, each as "
+        "a case of its own; name single folders, or list cases in a table, to choose.",
+    )
 
 
 def load_case(case: Case) -> Study:
@@ -133,14 +155,16 @@ def load_case(case: Case) -> Study:
     private = case.series is not None or case.path.is_dir() or is_dicom_name(case.path)
     with named_as(case.name) if private else nullcontext():
         if case.series is None:
-            study = load_study(case.path, masks=case.mask or case.masks)
+            study = load_study(
+                case.path, masks=case.mask or case.masks, resample=case.resample
+            )
         else:
             study = _load_series(case)
     return replace(study, patient=case.patient or study.patient)
 
 
 def _load_series(case: Case) -> Study:
-    found = scan(case.files)
+    found = scan(case.files, any_object=case.path.is_file())
     # Read without its siblings, a stack can have lost the number after its UID.
     stacks = [stack for stack in found.stacks if stack.key == case.series]
     if not stacks and len(found.stacks) == 1:
@@ -151,8 +175,15 @@ def _load_series(case: Case) -> Study:
             "they were listed. List the cases again."
         )
     study = load_stack(stacks[0], case.path, found)
-    masks, notes = find_masks(study, case.mask or case.masks)
-    return study.with_masks(masks, *notes)
+    return finished(
+        study, case.mask or case.masks, case.companions, resample=case.resample
+    )
+
+
+def _archives(passed: Sequence[Skipped]) -> str:
+    """Say where the images may be."""
+    within = any(kind_of(one.path) == "archive" for one in passed)
+    return "; a .zip within a folder where it is named itself" if within else ""
 
 
 def _hidden_results(root: Path) -> str:

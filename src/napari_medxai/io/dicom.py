@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_medxai.errors import StudyError
 from napari_medxai.study import Study
 
+from .dicom_frames import Frame
 from .dicom_geometry import frame_name, geometry
-from .dicom_headers import Frame
 from .dicom_pixels import Pixels, read_pixels
 from .dicom_series import Scan, Stack
+from .mosaic import cut
 from .naming import anonymous, shown
 
 __all__ = ["listing", "load_stack", "pick"]
+
+THREADS = 4
 
 
 def pick(scan: Scan, source: Path, series: str | None) -> Stack:
@@ -63,10 +71,7 @@ def _why_nothing(scan: Scan) -> str:
     if scan.companions:
         kinds = ", ".join(sorted({c.modality for c in scan.companions}))
         return f"holds no DICOM image, only {kinds}. Open the images it refers to."
-    return (
-        "holds no DICOM image. If it is the directory (DICOMDIR) of a medium, open "
-        "the folder instead."
-    )
+    return "holds no DICOM image."
 
 
 def load_stack(stack: Stack, source: Path, scan: Scan) -> Study:
@@ -96,12 +101,14 @@ def load_stack(stack: Stack, source: Path, scan: Scan) -> Study:
         raise StudyError(f"{shown(source)}: cannot be opened: {stack.problem}")
     first = stack.frames[0]
     place = geometry(stack.frames)
-    parts, notes = _read(stack)
-    array = np.concatenate([part.array for part in parts])
+    array, parts = _read(stack)
     spacing = place.spacing
     if len(stack.frames) == 1:
         array = array[0]
         spacing = spacing and spacing[1:]
+    remarks = (r for frame in stack.frames for r in frame.remarks)
+    decoding = (note for part in parts for note in part.notes)
+    paddings = {part.padding for part in parts}
     return Study(
         array=array,
         source=source,
@@ -113,7 +120,13 @@ def load_stack(stack: Stack, source: Path, scan: Scan) -> Study:
         identifier=stack.identifier,
         inverted=parts[0].inverted,
         window=parts[len(parts) // 2].window,
-        notes=(*place.notes, *notes, *_leftovers(scan)),
+        padding=paddings.pop() if len(paddings) == 1 else None,
+        notes=(
+            *place.notes,
+            *dict.fromkeys((*remarks, *decoding)),
+            *stack.notes,
+            *_leftovers(scan),
+        ),
         files=stack.files,
         metadata={
             "format": "dicom",
@@ -128,41 +141,102 @@ def load_stack(stack: Stack, source: Path, scan: Scan) -> Study:
             "positions": tuple(frame.position for frame in stack.frames),
             "orientation": first.orientation,
             "pixel_spacing": first.spacing,
+            "mosaic": first.tile is not None,
         },
     )
 
 
-def _read(stack: Stack) -> tuple[list[Pixels], tuple[str, ...]]:
-    """Decode each run of frames of one file, in slice order."""
-    runs: list[tuple[Frame, list[int]]] = []
-    for frame in stack.frames:
-        if runs and runs[-1][0].path == frame.path:
-            runs[-1][1].append(frame.index)
-        else:
-            runs.append((frame, [frame.index]))
-    parts = [
-        read_pixels(first.path, indices, name=shown(first.path, frame_name(first)))
-        for first, indices in runs
-    ]
-    first = runs[0][0]
-    shapes = {part.array.shape[1:] for part in parts}
-    if len(shapes) > 1:
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring slices of one file: decoded together, into `start` and on."""
+
+    frames: tuple[Frame, ...]
+    start: int
+    name: str
+
+    def read(self) -> Pixels:
+        first = self.frames[0]
+        if first.tile is None:
+            indices = [frame.index for frame in self.frames]
+            return read_pixels(first.path, indices, name=self.name)
+        pixels = read_pixels(first.path, [first.index], name=self.name)
+        tiles = [
+            cut(pixels.array[0], frame.tile or 0, frame.rows, frame.columns)
+            for frame in self.frames
+        ]
+        return replace(pixels, array=np.stack(tiles))
+
+
+def _runs(stack: Stack) -> list[_Run]:
+    runs: list[_Run] = []
+    for _, group in itertools.groupby(stack.frames, key=lambda frame: frame.path):
+        frames = tuple(group)
+        start = runs[-1].start + len(runs[-1].frames) if runs else 0
+        # Named here: in another thread the name to be shown is not known.
+        name = shown(frames[0].path, frame_name(frames[0]))
+        runs.append(_Run(frames, start, name))
+    return runs
+
+
+def _read(stack: Stack) -> tuple[NDArray[Any], list[Pixels]]:
+    """Decode a stack's files; return its array, and all but the pixels of each file.
+
+    Files are read ahead by a few threads, never more of them than are soon needed.
+    """
+    runs = _runs(stack)
+    array: NDArray[Any] | None = None
+    parts: list[Pixels] = []
+    with ThreadPoolExecutor(max_workers=min(THREADS, len(runs))) as pool:
+        ahead: deque[Future[Pixels]] = deque()
+        waiting = iter(runs)
+        try:
+            for run in runs:
+                ahead.extend(
+                    pool.submit(later.read)
+                    for later in itertools.islice(waiting, 2 * THREADS - len(ahead))
+                )
+                part = ahead.popleft().result()
+                array = _put(array, part, parts, run, len(stack.frames))
+                parts.append(replace(part, array=part.array[:0].copy()))
+        finally:
+            for one in ahead:
+                one.cancel()
+    assert array is not None
+    return array, parts
+
+
+def _put(
+    array: NDArray[Any] | None,
+    part: Pixels,
+    parts: list[Pixels],
+    run: _Run,
+    count: int,
+) -> NDArray[Any]:
+    """Put slices in their place; the type grows where a file needs it."""
+    shape = part.array.shape[1:]
+    if array is None:
+        if len(part.array) == count:
+            return part.array
+        array = np.empty((count, *shape), dtype=part.array.dtype)
+    if array.shape[1:] != shape:
         raise StudyError(
-            f"{shown(first.path, frame_name(first))} "
-            f"and the others of its series have pixels of different "
-            f"shapes: {sorted(shapes)}. Put colour and grey images into two folders."
+            f"{run.name} and the others of its series have pixels of different "
+            f"shapes: {sorted({array.shape[1:], shape})}. Put colour and grey images "
+            "into two folders."
         )
-    if len({part.inverted for part in parts}) > 1:
+    if parts and parts[0].inverted != part.inverted:
         raise StudyError(
-            f"{shown(first.path, frame_name(first))}: "
-            f"some slices of its series are MONOCHROME1 and some "
-            "are not; put them into two folders."
+            f"{run.name}: some slices of its series are MONOCHROME1 and some are not; "
+            "put them into two folders."
         )
-    return parts, tuple(dict.fromkeys(n for part in parts for n in part.notes))
+    if array.dtype != part.array.dtype:
+        array = array.astype(np.result_type(array, part.array), copy=False)
+    array[run.start : run.start + len(part.array)] = part.array
+    return array
 
 
 def _leftovers(scan: Scan) -> tuple[str, ...]:
-    notes = []
+    notes = list(scan.notes)
     if scan.ignored:
         notes.append(f"{scan.ignored} files that are not DICOM were ignored")
     for reason, count in Counter(reason for _, reason in scan.broken).items():

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .dicom_headers import Frame
+from .dicom_frames import Frame
 
-__all__ = ["Geometry", "frame_name", "geometry", "slice_normal", "slice_positions"]
+__all__ = [
+    "TILT_DEGREES",
+    "UNEVEN",
+    "Geometry",
+    "evenly_spaced",
+    "frame_name",
+    "geometry",
+    "slice_normal",
+    "slice_positions",
+]
 
 UNEVEN = 0.02
 GAP = 1.5
@@ -51,6 +60,13 @@ def frame_name(frame: Frame) -> str:
     return " ".join(parts) or "an image without number and position"
 
 
+def evenly_spaced(frames: Sequence[Frame]) -> bool:
+    """Whether slices in order have one distance along the normal, to 2 %."""
+    gaps = np.diff(slice_positions(frames) @ slice_normal(frames[0]))
+    usual = float(np.median(gaps)) if gaps.size else 0.0
+    return bool(np.abs(gaps - usual).max(initial=0.0) <= UNEVEN * usual)
+
+
 def geometry(frames: Sequence[Frame]) -> Geometry:
     """Compute a stack's affine from its positions (DICOM PS3.3 C.7.6.2.1.1).
 
@@ -68,7 +84,7 @@ def geometry(frames: Sequence[Frame]) -> Geometry:
         three values, the first meaningless where there is a single frame.
     """
     first = frames[0]
-    notes = [first.spacing_note] if first.spacing_note else []
+    notes: list[str] = []
     if first.spacing is None:
         notes.append("no pixel spacing in the header: nothing can be given in mm")
         return Geometry(None, None, tuple(notes))

@@ -8,15 +8,17 @@ from pathlib import Path
 from napari_medxai.errors import StudyError
 from napari_medxai.study import Series, Study
 
-from . import nifti, raster
+from . import matlab, nifti, raster
+from .archive import extracted
 from .dicom import listing, load_stack, pick
-from .dicom_series import Scan, scan
-from .formats import Kind, exists, is_mask_name, kind_of, split_name, walk
+from .dicom_series import Scan, scan, scan_file
+from .formats import READABLE, Kind, exists, is_mask_name, kind_of, split_name, walk
 from .mask_files import MASK_FOLDER
 from .masks import find_masks
 from .naming import shown
+from .regular import regularised
 
-__all__ = ["Contents", "load_study", "read_contents", "series"]
+__all__ = ["Contents", "finished", "load_study", "read_contents", "series"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class Contents:
     Attributes
     ----------
     images : tuple of Path
-        Raster and NIfTI files in natural order, masks left out.
+        Raster, NIfTI and MATLAB files in natural order, masks left out.
     scan : Scan
         Its DICOM files.
     masks : tuple of Path
         Files that are masks, by their name or folder.
+    archives : tuple of Path
+        ``.zip`` files: opened where they are named themselves, not within a folder.
     others : tuple of Path
         Files of no known format.
     """
@@ -38,6 +42,7 @@ class Contents:
     images: tuple[Path, ...]
     scan: Scan
     masks: tuple[Path, ...]
+    archives: tuple[Path, ...]
     others: tuple[Path, ...]
 
 
@@ -61,6 +66,7 @@ def read_contents(folder: Path, truth: str | Path | None = None) -> Contents:
     images: list[Path] = []
     dicoms: list[Path] = []
     masks: list[Path] = []
+    archives: list[Path] = []
     others: list[Path] = []
     for path in walk(folder):
         kind = kind_of(path)
@@ -69,16 +75,22 @@ def read_contents(folder: Path, truth: str | Path | None = None) -> Contents:
             others.append(path)
         elif given is not None and path.is_relative_to(given):
             masks.append(path)
+        elif kind == "archive":
+            archives.append(path)
         elif kind == "dicom":
             dicoms.append(path)
         elif is_mask_name(path) or MASK_FOLDER in relative.parts[:-1]:
             masks.append(path)
+        elif kind == "matlab" and matlab.other(path) is not None:
+            others.append(path)
         elif not _is_second_of_pair(path):
             images.append(path)
     found = scan(dicoms)
     # Files that began like DICOM and were none after all.
     counted = replace(found, ignored=found.ignored + len(others))
-    return Contents(tuple(images), counted, tuple(masks), tuple(others))
+    return Contents(
+        tuple(images), counted, tuple(masks), tuple(archives), tuple(others)
+    )
 
 
 def _below(folder: Path, truth: str | Path | None) -> Path | None:
@@ -105,8 +117,9 @@ def series(path: str | Path) -> tuple[Series, ...]:
     Parameters
     ----------
     path : str or Path
-        An image file, or a folder, searched recursively. In folders, files that are
-        masks by their name or lie in a folder ``masks`` do not count.
+        An image file, a DICOMDIR, or a folder or ``.zip``, searched recursively. In
+        folders, files that are masks by their name or lie in a folder ``masks`` do
+        not count.
 
     Returns
     -------
@@ -119,19 +132,19 @@ def series(path: str | Path) -> tuple[Series, ...]:
     StudyError
         Where the path does not exist or holds no image.
     """
-    place = _existing(path)
+    place = _opened(path)
     if place.is_dir():
         contents = read_contents(place)
         found = _folder_series(place, contents)
         if not found:
-            raise StudyError(f"no image found in {shown(place)}.")
+            raise StudyError(
+                f"no image found in {shown(place)}. {READABLE} can be read"
+                f"{_within(contents)}."
+            )
         return found
-    kind = _kind(place)
-    if kind == "raster":
-        return raster.series(place)
-    if kind == "nifti":
-        return nifti.series(place)
-    holdings = scan([place])
+    if _kind(place) != "dicom":
+        return _series_of(place)
+    holdings = scan_file(place)
     if not holdings.stacks:
         pick(holdings, place, None)  # raises with the reason
     return tuple(stack.series() for stack in holdings.stacks)
@@ -142,20 +155,26 @@ def load_study(
     *,
     series: str | None = None,
     masks: str | Path | None = "auto",
+    resample: bool = False,
 ) -> Study:
     """Open a study.
 
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, BMP, NIfTI or DICOM file, or a folder that holds one image
-        or DICOM series, or several of which `series` picks one.
+        A PNG, JPEG, TIFF, BMP, NIfTI, ``.mat`` or DICOM file, or a folder, ``.zip``
+        or DICOMDIR that holds one image or DICOM series, or several of which
+        `series` picks one.
     series : str, optional
         A key from `napari_medxai.series`: a SeriesInstanceUID or the pseudonym made
         of it, a file's name within a folder, the index of a volume in a 4-D NIfTI.
     masks : str, Path or None
         ``"auto"`` finds ground truth beside the image, ``"none"`` or None leaves it
         out, anything else is a mask file or a folder of masks.
+    resample : bool
+        Whether slices that are tilted or unevenly spaced are resampled onto a regular
+        grid, their masks with them (see `regular.regularised`). Otherwise they are
+        kept as they are, and `Study.notes` says so.
 
     Returns
     -------
@@ -168,19 +187,53 @@ def load_study(
         Where nothing can be read, several things could be and none is chosen, or a
         mask does not fit. The text says what to do.
     """
-    place = _existing(path)
+    place = _opened(path)
+    companions = None
     if place.is_dir():
-        study = _load_folder(place, series, masks)
+        study, companions = _load_folder(place, series, masks)
     else:
         study = _load_file(place, series)
-    found, notes = find_masks(study, masks)
-    return study.with_masks(found, *notes)
+    return finished(study, masks, companions, resample=resample)
 
 
-def _existing(path: str | Path) -> Path:
+def finished(
+    study: Study,
+    masks: str | Path | None,
+    companions: tuple[Path, ...] | None,
+    *,
+    resample: bool,
+) -> Study:
+    """Add its masks to a study and, where asked for, make its grid regular.
+
+    Parameters
+    ----------
+    study : Study
+        As it was read.
+    masks : str, Path or None
+        As for `load_study`.
+    companions : tuple of Path or None
+        The DICOM files that may hold its masks, None where nobody has looked.
+    resample : bool
+        As for `load_study`. Masks are read on the grid they were drawn on.
+
+    Returns
+    -------
+    Study
+    """
+    found, notes = find_masks(study, masks, companions=companions)
+    # A .mat holds its mask itself.
+    own = study.masks if masks == "auto" else {}
+    study = study.with_masks(found or own, *notes)
+    return regularised(study) if resample else study
+
+
+def _opened(path: str | Path) -> Path:
+    """Return the file or folder itself; of an archive the folder it was put in."""
     place = Path(path).expanduser()
     if not exists(place):
         raise StudyError(f"{shown(place)}: there is no such file or folder.")
+    if place.is_file() and kind_of(place) == "archive":
+        return extracted(place)
     return place
 
 
@@ -188,8 +241,7 @@ def _kind(path: Path) -> Kind:
     kind = kind_of(path)
     if kind is None:
         raise StudyError(
-            f"{shown(path)}: is of no format that can be read; PNG, JPEG, TIFF, BMP, "
-            "NIfTI and DICOM can."
+            f"{shown(path)}: is of no format that can be read; {READABLE} can."
         )
     return kind
 
@@ -199,10 +251,12 @@ def _load_file(path: Path, key: str | None) -> Study:
     if kind == "nifti":
         return nifti.load(path, volume=None if key == path.name else key)
     if kind == "raster":
+        return raster.load(path, page=None if key == path.name else key)
+    if kind == "matlab":
         if key not in (None, path.name):
             raise StudyError(f"{shown(path)}: is one image and has no series '{key}'.")
-        return raster.load(path)
-    found = scan([path])
+        return matlab.load(path)
+    found = scan_file(path)
     return load_stack(pick(found, path, key), path, found)
 
 
@@ -212,27 +266,33 @@ def _folder_series(folder: Path, contents: Contents) -> tuple[Series, ...]:
         name = path.relative_to(folder).as_posix()
         for one in _series_of(path):
             key = name if one.key == path.name else f"{name}#{one.key}"
-            result.append(replace(one, key=key, description=f"{one.description}"))
+            result.append(replace(one, key=key))
     return tuple(result)
 
 
 def _series_of(path: Path) -> tuple[Series, ...]:
-    return raster.series(path) if kind_of(path) == "raster" else nifti.series(path)
+    kind = kind_of(path)
+    if kind == "nifti":
+        return nifti.series(path)
+    return raster.series(path) if kind == "raster" else matlab.series(path)
 
 
-def _load_folder(folder: Path, key: str | None, masks: str | Path | None) -> Study:
+def _load_folder(
+    folder: Path, key: str | None, masks: str | Path | None
+) -> tuple[Study, tuple[Path, ...] | None]:
+    """Load one thing of a folder; for DICOM also what may hold its masks."""
     contents = read_contents(folder, masks)
     if key is not None:
         for path in contents.images:
             name = path.relative_to(folder).as_posix()
             if key == name:
-                return _load_file(path, None)
+                return _load_file(path, None), None
             if key.startswith(f"{name}#"):
-                return _load_file(path, key.removeprefix(f"{name}#"))
+                return _load_file(path, key.removeprefix(f"{name}#")), None
     if contents.images:
         count = len(contents.images) + len(contents.scan.stacks)
         if key is None and count == 1:
-            return _load_file(contents.images[0], None)
+            return _load_file(contents.images[0], None), None
         if key is None:
             raise StudyError(
                 f"{shown(folder)}: holds {count} images or series; choose one with "
@@ -242,12 +302,18 @@ def _load_folder(folder: Path, key: str | None, masks: str | Path | None) -> Stu
         found = " but masks" if contents.masks else ""
         if not contents.scan.companions:
             raise StudyError(
-                f"no image found in {shown(folder)}{found}. "
-                f"PNG, JPEG, TIFF, BMP, NIfTI "
-                "and DICOM can be read."
+                f"no image found in {shown(folder)}{found}. {READABLE} can be read"
+                f"{_within(contents)}."
             )
     stack = pick(contents.scan, folder, key)
-    return load_stack(stack, folder, contents.scan)
+    study = load_stack(stack, folder, contents.scan)
+    return study, contents.scan.companions_of(stack)
+
+
+def _within(contents: Contents) -> str:
+    """Say where the images may be."""
+    within = contents.archives
+    return "; a .zip within a folder where it is named itself" if within else ""
 
 
 def _listing(folder: Path, contents: Contents, limit: int = 20) -> str:
