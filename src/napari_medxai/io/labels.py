@@ -1,4 +1,7 @@
-"""Tables of labels: ``labels.csv`` beside images, and lists of cases."""
+"""Tables of labels: ``labels.csv`` beside images, and lists of cases.
+
+Where no table names a file, the folders it lies in can; see `class_folders`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_medxai.errors import StudyError
 
+from .class_folders import ClassFolders
 from .formats import exists, kind_of
 from .naming import reason, shown
 
@@ -86,12 +90,14 @@ class LabelFinder:
     ----------
     table : Path, optional
         Applies to all files. Without it the nearest ``labels.csv`` above a file that
-        has a row for it counts, up to the folder given to `lookup`.
+        has a row for it counts, up to the folder given to `lookup`; where none has,
+        folders laid out as ``CLASS/images`` name the class.
     """
 
     def __init__(self, table: Path | None = None) -> None:
         self._table = table
         self._known = _Known()
+        self._folders = ClassFolders()
         self._assigned: dict[Path, Mapping[Path, Label]] = {}
         self._rows: dict[Path, Mapping[str, Label]] = {}
         if table is not None and not table.is_file():
@@ -142,6 +148,8 @@ class LabelFinder:
                 found = self._in(table, path)
                 if found is not None:
                     return found
+        if self._table is None and len(files) == 1:
+            return Label(self._folders.class_of(files[0], root), None)
         return Label(None, None)
 
     def _tables(self, path: Path, top: Path) -> list[Path]:

@@ -3,12 +3,16 @@
 NIfTI stores ``[i, j, k]`` with i running fastest and an affine onto RAS
 millimetres. Here the array is turned to ``[k, j, i]`` = (slice, row, column), the
 affine's columns are permuted in the same way and its x and y rows negated, which
-gives LPS. No voxel moves in the patient.
+gives LPS. No voxel moves in the patient. See `nifti_geometry` for the affine.
 """
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +23,14 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
+from scipy.io.matlab import MatReadError
 
 from napari_medxai.errors import StudyError
-from napari_medxai.study import Series, Study, lps_from_ras, spacing_of
+from napari_medxai.study import Series, Study
 
 from .formats import exists
 from .naming import printable, reason, shown
+from .nifti_geometry import geometry
 
 __all__ = ["Volume", "load", "read_volume", "series"]
 
@@ -32,16 +38,20 @@ BROKEN = (
     OSError,
     EOFError,
     ValueError,
+    TypeError,
     KeyError,
     MemoryError,
     OverflowError,
+    NotImplementedError,
     zlib.error,
     ImageFileError,
     HeaderDataError,
     ImageDataError,
     WrapStructError,
+    MatReadError,  # of the .mat that SPM puts beside an Analyze pair
 )
-MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+COLOURS = ("R", "G", "B")
+CHUNK = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +84,8 @@ def load(path: Path, *, volume: str | None = None) -> Study:
     path : Path
         ``.nii``, ``.nii.gz``, or either file of a ``.hdr``/``.img`` pair.
     volume : str, optional
-        Index, from 0, of the volume of a 4-D file.
+        Index, from 0, of the volume of a 4-D file; of a file with more axes longer
+        than one the indices with commas between them, "3,0".
 
     Returns
     -------
@@ -110,43 +121,40 @@ def load(path: Path, *, volume: str | None = None) -> Study:
 def series(path: Path) -> tuple[Series, ...]:
     """List a file's volumes from its header; a damaged file says so."""
     try:
-        shape = _spatial_shape(path, _open(path).shape)
+        shape = _shape(path, _open(path).shape)
     except StudyError as error:
         return (Series(key=path.name, description=str(error), files=(path,)),)
-    grid = (shape[2], shape[1], shape[0])
     size = f"{shape[0]} x {shape[1]} x {shape[2]}"
-    if len(shape) == 3:
-        return (
-            Series(
-                key=path.name, description=f"NIfTI {size}", files=(path,), shape=grid
-            ),
-        )
+    keys = _keys(shape)
     return tuple(
         Series(
-            key=str(index),
-            description=f"NIfTI {size}, volume {index} of 0 to {shape[3] - 1}",
+            key=path.name if len(keys) == 1 else key,
+            description=f"NIfTI {size}"
+            + (f", volume {key} of 0 to {keys[-1]}" if len(keys) > 1 else ""),
             files=(path,),
-            shape=grid,
+            shape=(shape[2], shape[1], shape[0]),
         )
-        for index in range(shape[3])
+        for key in keys
     )
 
 
 def read_volume(path: Path, *, volume: str | None = None) -> Volume:
     """Read one volume, three axes even where the file has one slice."""
-    image = _open(path)
-    shape = _spatial_shape(path, image.shape)
-    index = _volume_index(path, shape, volume)
+    header = _open(path)
+    shape = _shape(path, header.shape)
+    picks = _picks(path, shape, volume)
     notes: list[str] = []
     try:
-        array = _voxels(path, image, shape, index)
-        affine, spacing = _geometry(image, notes)
+        with _whole(path, header) as image:
+            array = _voxels(path, image, shape, picks, notes)
+        affine, spacing = geometry(header, notes)
     except BROKEN as error:
         if isinstance(error, StudyError):
             raise
         raise StudyError(
             f"{shown(path)}: "
             f"is damaged or incomplete ({reason(error, path)}). Copy it again."
+            + _pair(path)
         ) from error
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         notes.append(f"{int((~np.isfinite(array)).sum())} voxels are NaN or infinite")
@@ -162,67 +170,95 @@ def _open(path: Path) -> Any:
         raise StudyError(
             f"{shown(path)}: "
             f"cannot be read as NIfTI ({reason(error, path)}). Check that the file "
-            "is whole, and that a .hdr has its .img beside it."
+            "is whole." + _pair(path)
         ) from error
 
 
-def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape as (i, j, k) or (i, j, k, t): short ones padded, trailing ones cut."""
-    full = list(shape) + [1] * (3 - len(shape))
+def _pair(path: Path) -> str:
+    pair = path.suffix.lower() in {".hdr", ".img"}
+    return " A .hdr needs its .img beside it, and an .img its .hdr." if pair else ""
+
+
+@contextmanager
+def _whole(path: Path, image: Any) -> Iterator[Any]:
+    """Give the image; a packed one is read to its end, where its checksum is."""
+    if not path.name.lower().endswith(".gz"):
+        yield image
+        return
+    with gzip.open(path) as stream:
+        holder = nib.FileHolder(filename=str(path), fileobj=stream)
+        yield type(image).from_file_map({"image": holder}, mmap=False)
+        while stream.read(CHUNK):
+            pass
+
+
+def _shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Lengths of the axes, at least three; trailing ones beyond them cut."""
+    full = [int(n) for n in shape] + [1] * (3 - len(shape))
     while len(full) > 3 and full[-1] == 1:
         full.pop()
-    if len(full) > 4:
-        # A vector or statistic in the fifth axis, with no or some time in the fourth.
+    if min(full) < 1:
+        raise StudyError(f"{shown(path)}: has no voxels, its shape is {tuple(shape)}.")
+    return tuple(full)
+
+
+def _keys(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Name each volume by its indices along the further axes longer than one."""
+    ranges = [range(n) for n in shape[3:] if n > 1]
+    return tuple(
+        ",".join(str(index) for index in indices) or "0"
+        for indices in itertools.product(*ranges)
+    )
+
+
+def _picks(path: Path, shape: tuple[int, ...], volume: str | None) -> tuple[int, ...]:
+    """Index along each axis beyond the third."""
+    keys = _keys(shape)
+    if volume is None and len(keys) > 1:
         raise StudyError(
             f"{shown(path)}: "
-            f"has {len(full)} axes {tuple(shape)}; volumes of three axes "
-            "and series of them (four axes) can be read. Split the file first."
+            f"holds {len(keys)} volumes; choose one with series= and its "
+            f'index, "{keys[0]}" to "{keys[-1]}".'
         )
-    if 0 in full:
-        raise StudyError(f"{shown(path)}: has no voxels, its shape is {tuple(shape)}.")
-    return tuple(int(n) for n in full)
-
-
-def _volume_index(path: Path, shape: tuple[int, ...], volume: str | None) -> int | None:
-    count = shape[3] if len(shape) == 4 else 1
-    if volume is None:
-        if count > 1:
-            raise StudyError(
-                f"{shown(path)}: "
-                f"holds {count} volumes; choose one with series= and its "
-                f'index, "0" to "{count - 1}".'
-            )
-        return None
-    text = volume.removeprefix(f"{path.name}#")
-    if count == 1 and text in {path.name, "0"}:
-        return None
-    if not text.isdecimal() or int(text) >= count:
+    key = "0" if volume is None else volume.removeprefix(f"{path.name}#")
+    if len(keys) == 1 and key == path.name:
+        key = "0"
+    if key not in keys:
         raise StudyError(
-            f"{shown(path)}: has no volume '{volume}'; it holds {count}, with the "
-            f'indices "0" to "{count - 1}".'
+            f"{shown(path)}: has no volume '{volume}'; it holds {len(keys)}, with the "
+            f'indices "{keys[0]}" to "{keys[-1]}".'
         )
-    return int(text)
+    indices = iter(key.split(","))
+    return tuple(int(next(indices)) if n > 1 else 0 for n in shape[3:])
 
 
 def _voxels(
-    path: Path, image: Any, shape: tuple[int, ...], index: int | None
+    path: Path,
+    image: Any,
+    shape: tuple[int, ...],
+    indices: tuple[int, ...],
+    notes: list[str],
 ) -> NDArray[Any]:
     proxy = image.dataobj
-    full = (slice(None),) * min(3, len(image.shape))
-    # Trailing axes of length one, or the chosen volume: index them away.
-    picks = full + tuple(
-        (index or 0) if axis == 3 else 0 for axis in range(3, len(image.shape))
-    )
+    axes = len(image.shape)
+    space = min(3, axes)
+    # Trailing axes of length one, and the chosen volume, are indexed away.
+    further = (*indices, *[0] * axes)[: axes - space]
+    picks = (slice(None),) * space + further
+    stored = np.dtype(proxy.dtype)
     scaled = (float(proxy.slope), float(proxy.inter)) != (1.0, 0.0)
-    if scaled:
+    # Colours have no scale: NIfTI leaves scl_slope out of account for them.
+    if scaled and stored.names is None:
         array = np.asarray(proxy[picks])
-        small = np.dtype(proxy.dtype).itemsize <= 2
         if array.dtype.kind == "f":
-            array = array.astype(np.float32 if small else np.float64)
+            array = array.astype(np.float32 if stored.itemsize <= 2 else np.float64)
     else:
-        array = np.asarray(proxy.get_unscaled())[picks]
+        array = np.asarray(_unscaled(proxy)[picks])
     if array.dtype.names:
-        array = np.stack([array[name] for name in ("R", "G", "B")], axis=-1)
+        alpha = array["A"] if "A" in array.dtype.names else None
+        if alpha is not None and (alpha < np.iinfo(alpha.dtype).max).any():
+            notes.append("transparency was ignored; the stored colours are shown")
+        array = np.stack([array[name] for name in COLOURS], axis=-1)
     elif array.dtype.kind == "c":
         raise StudyError(
             f"{shown(path)}: holds complex numbers; save their magnitude first."
@@ -231,41 +267,17 @@ def _voxels(
         array = array.astype(np.float64)
     elif array.dtype.kind not in "iuf":
         raise StudyError(f"{shown(path)}: holds voxels of type {array.dtype}.")
-    colour = array.shape[len(full) :]
+    colour = array.shape[space:]
     array = array.reshape(shape[:3] + colour)
     array = array.transpose((2, 1, 0, 3) if colour else (2, 1, 0))
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
 
-def _geometry(
-    image: Any, notes: list[str]
-) -> tuple[NDArray[np.float64] | None, tuple[float, float, float] | None]:
-    header: Any = image.header
-    known = isinstance(header, nib.Nifti1Header)
-    unit, codes = 1.0, (0, 0)
-    if known:
-        unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
-        codes = (int(header["sform_code"]), int(header["qform_code"]))
-    else:
-        notes.append("an Analyze file, which does not say how the patient lies")
-    zooms = [abs(float(z)) * unit for z in header.get_zooms()[:3]]
-    zooms += [1.0] * (3 - len(zooms))
-    spacing = (zooms[2], zooms[1], zooms[0])
-    if codes == (0, 0):
-        if known:
-            notes.append("no orientation in the header (sform and qform codes are 0)")
-        if min(spacing) <= 0 or not np.isfinite(spacing).all():
-            return None, None
-        return None, spacing
-    ras = np.array(image.affine, dtype=float)
-    if not np.isfinite(ras).all() or abs(np.linalg.det(ras[:3, :3])) < 1e-12:
-        notes.append("the affine in the header is degenerate and was not used")
-        return None, None
-    ras[:3] *= unit
-    if min(codes) > 0:
-        qform = image.header.get_qform()
-        qform[:3] *= unit
-        if not np.allclose(qform, ras, atol=1e-2):
-            notes.append("sform and qform disagree; the sform is used")
-    affine = lps_from_ras(ras)[:, [2, 1, 0, 3]]
-    return affine, spacing_of(affine)
+def _unscaled(proxy: Any) -> Any:
+    """Something that reads, once indexed, no more than what is asked for."""
+    return nib.arrayproxy.ArrayProxy(  # type: ignore[no-untyped-call]
+        proxy.file_like,
+        (proxy.shape, proxy.dtype, proxy.offset, 1.0, 0.0),
+        mmap=False,
+        order=proxy.order,
+    )
