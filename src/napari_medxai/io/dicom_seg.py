@@ -1,7 +1,14 @@
-"""DICOM Segmentation objects: binary segments placed on the series they refer to."""
+"""DICOM Segmentation objects placed on the series they refer to (PS3.3 A.51, A.94).
+
+BINARY, FRACTIONAL and LABELMAP; frames may be missing, segments may overlap. Each
+frame goes to the slice at its position (PlanePositionSequence); where the images have
+no position, to the instance and frame that it was derived from
+(DerivationImageSequence). Frames on another grid are resampled.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +19,22 @@ from pydicom.dataset import Dataset
 from napari_medxai.errors import StudyError
 from napari_medxai.study import Study
 
-from .dicom_access import BROKEN, functional, numbers, quiet
+from .dicom_access import BROKEN, functional, quiet
+from .dicom_truth import Unfit, check_references, known_words, open_truth
+from .mask_grid import sample_frames
 from .naming import shown
+from .planes import planes_of
+from .seg_frames import Frames, frames_of, same_slices
+from .structure_names import safe_name, unique_name
 
 __all__ = ["read"]
 
-POSITION_MM = 1e-2
-DIRECTION = 1e-3
-SPACING_MM = 1e-3
+FRACTIONS = frozenset({"PROBABILITY", "OCCUPANCY"})
+Masks = dict[str, NDArray[np.bool_]]
 
 
-def read(
-    path: Path, study: Study, notes: list[str], *, demanded: bool = False
-) -> dict[str, NDArray[np.bool_]]:
+def read(path: Path, study: Study, notes: list[str]) -> Masks:
     """Read a SEG onto the grid of a study that was read from DICOM.
-
-    Each frame goes to the slice at its position (PlanePositionSequence); where the
-    images have no position, to the instance and frame that it was derived from
-    (DICOM PS3.3 A.51, C.8.20).
 
     Parameters
     ----------
@@ -38,35 +43,27 @@ def read(
     study : Study
         The images.
     notes : list of str
-        Takes what was left out and why.
-    demanded : bool
-        Whether the user named this file: then what would be left out is an error.
+        Takes what was thresholded, resampled or left out.
 
     Returns
     -------
     dict of str to bool ndarray
-        By SegmentLabel, on the study's grid; empty where the object refers to other
-        images, or is fractional.
+        By SegmentLabel ("segment 2" where it is empty or names the patient), on the
+        study's grid. A fraction of at least one half is set.
 
     Raises
     ------
+    Unfit
+        Where it refers to other images or another frame of reference, is tiled, or
+        does not meet the images.
     StudyError
-        Where it is damaged, or refers to this series on another grid.
+        Where it is damaged.
     """
-    import highdicom as hd
-
-    if study.metadata.get("format") != "dicom":
-        raise StudyError(
-            f"{shown(path, 'its SEG')}: "
-            f"a DICOM SEG needs the DICOM images it refers to, and "
-            f"{shown(study.source)} is none."
-        )
     try:
+        seg = open_truth(path, study, "SEG")
         with quiet():
-            seg = hd.seg.segread(str(path))
-            reason = _unfit(seg, study)
-            if reason is None:
-                return _place(path, seg, study)
+            _check(path, seg, study)
+            return _read(path, seg, study, notes)
     except StudyError:
         raise
     except (*BROKEN, RuntimeError) as error:
@@ -75,35 +72,35 @@ def read(
             f"the segmentation cannot be read ({type(error).__name__}). "
             "Check it with dciodvfy, or open the images with masks='none'."
         ) from error
-    if demanded:
-        raise StudyError(f"{shown(path, 'its SEG')}: {reason}.")
-    notes.append(f"a SEG was not used: {reason}")
-    return {}
 
 
-def _unfit(seg: Any, study: Study) -> str | None:
-    kind = str(getattr(seg.segmentation_type, "value", seg.segmentation_type))
-    if kind != "BINARY":
-        return f"a segmentation of type {kind}, and only BINARY is read"
-    frame_of_reference = str(seg.get("FrameOfReferenceUID") or "")
-    own = study.metadata["frame_of_reference_uid"]
-    if frame_of_reference and own and frame_of_reference != own:
-        return "it lies in another frame of reference than the images"
-    referenced = _referenced(seg)
-    if referenced and not referenced & set(study.metadata["sop_instance_uids"]):
-        return "it refers to other images"
-    return None
+def _check(path: Path, seg: Dataset, study: Study) -> None:
+    if seg.get("DimensionOrganizationType") == "TILED_FULL" or (
+        "TotalPixelMatrixColumns" in seg
+    ):
+        raise Unfit(path, "SEG", "it is a tiled segmentation of a whole slide")
+    series = frozenset(
+        str(item.get("SeriesInstanceUID", ""))
+        for item in seg.get("ReferencedSeriesSequence") or ()
+    )
+    check_references(
+        path,
+        "SEG",
+        study,
+        series=series - {""},
+        instances=_referenced(seg),
+        frame_of_reference=str(seg.get("FrameOfReferenceUID") or ""),
+    )
 
 
-def _referenced(seg: Dataset) -> set[str]:
+def _referenced(seg: Dataset) -> frozenset[str]:
     found = set()
     for series in seg.get("ReferencedSeriesSequence") or ():
         for item in series.get("ReferencedInstanceSequence") or ():
             found.add(str(item.get("ReferencedSOPInstanceUID", "")))
     for index in range(int(seg.get("NumberOfFrames") or 1)):
-        for uid, _ in _sources(seg, index):
-            found.add(uid)
-    return found - {""}
+        found |= {uid for uid, _ in _sources(seg, index)}
+    return frozenset(found - {""})
 
 
 def _sources(seg: Dataset, index: int) -> list[tuple[str, int | None]]:
@@ -121,95 +118,154 @@ def _sources(seg: Dataset, index: int) -> list[tuple[str, int | None]]:
     return result
 
 
-def _place(path: Path, seg: Any, study: Study) -> dict[str, NDArray[np.bool_]]:
-    rows, columns = study.shape[-2:]
-    if (int(seg.Rows), int(seg.Columns)) != (rows, columns):
-        raise StudyError(
-            f"{shown(path, 'its SEG')}: "
-            f"the segmentation has {seg.Rows} rows and {seg.Columns} "
-            f"columns, the series {study.identifier} has {rows} and {columns}. "
-            "Resample it, or open the images with masks='none'."
-        )
+def _read(path: Path, seg: Dataset, study: Study, notes: list[str]) -> Masks:
+    rows, columns = int(seg.Rows), int(seg.Columns)
     pixels = np.asarray(seg.pixel_array).reshape(-1, rows, columns)
-    names: dict[int, str] = {}
-    masks: dict[str, NDArray[np.bool_]] = {}
+    kind = str(seg.get("SegmentationType", "BINARY"))
+    numbered = _numbers(path, seg, len(pixels), kind)
+    level = 0.5 * int(seg.get("MaximumFractionalValue") or 255)
+    if kind == "FRACTIONAL":
+        said = str(seg.get("SegmentationFractionalType"))
+        meaning = said.lower() if said in FRACTIONS else "fractions"
+        notes.append(
+            f"a FRACTIONAL SEG ({meaning}): set where it is at least half of its "
+            "maximum"
+        )
+    elif kind not in {"BINARY", "LABELMAP"}:
+        raise Unfit(path, "SEG", "its SegmentationType is not known")
+    where = _Placing(path, seg, study, len(pixels))
+    words = known_words(seg, study)
+    masks: Masks = {}
+    met = filled = False
+    for number, label in _segments(seg, kind):
+        if kind == "LABELMAP":
+            own, values = np.arange(len(pixels)), pixels == number
+        else:
+            own = np.flatnonzero(numbered == number)
+            chosen = pixels[own]
+            values = chosen >= level if kind == "FRACTIONAL" else chosen > 0
+        name = unique_name(safe_name(label, words, f"segment {number}"), masks)
+        mask = where.put(own, np.asarray(values))
+        met, filled = met or bool(mask.any()), filled or bool(values.any())
+        masks[name] = mask.reshape(study.shape)
+    if filled and not met and (where.resampled or study.is_volume):
+        raise Unfit(path, "SEG", "it lies outside the images")
+    notes.extend(where.notes())
+    return masks
+
+
+def _segments(seg: Dataset, kind: str) -> Iterator[tuple[int, Any]]:
+    """Yield number and label of each segment; of a label map without background."""
+    background = {0, seg.get("PixelPaddingValue", 0)} if kind == "LABELMAP" else set()
     for item in seg.SegmentSequence:
-        label = str(item.get("SegmentLabel") or "").strip()
         number = int(item.SegmentNumber)
-        name = label or f"segment {number}"
-        if name in masks:
-            name = f"{name} {number}"
-        names[number] = name
-        masks[name] = np.zeros((study.slices, rows, columns), dtype=bool)
-    for index in range(len(pixels)):
-        segment = functional(seg, index, "SegmentIdentificationSequence")
-        if segment is None:
+        if number not in background:
+            yield number, item.get("SegmentLabel")
+
+
+def _numbers(path: Path, seg: Dataset, count: int, kind: str) -> NDArray[np.intp]:
+    """Which segment each frame shows; zeros for a label map, which shows all."""
+    result = np.zeros(count, dtype=np.intp)
+    known = {int(item.SegmentNumber) for item in seg.SegmentSequence}
+    for index in range(0 if kind == "LABELMAP" else count):
+        item = functional(seg, index, "SegmentIdentificationSequence")
+        number = None if item is None else int(item.ReferencedSegmentNumber)
+        if number not in known:
             raise StudyError(
-                f"{shown(path, 'its SEG')}: frame {index + 1} names no segment."
+                f"{shown(path, 'its SEG')}: frame {index + 1} names no segment of it. "
+                "Check it with dciodvfy, or open the images with masks='none'."
             )
-        place = _slice_of(path, seg, index, study)
-        name = names[int(segment.ReferencedSegmentNumber)]
-        masks[name][place] |= pixels[index] > 0
-    return {name: mask.reshape(study.shape) for name, mask in masks.items()}
+        result[index] = number
+    return result
 
 
-def _slice_of(path: Path, seg: Any, index: int, study: Study) -> int:
-    plane = functional(seg, index, "PlanePositionSequence")
-    position = None if plane is None else numbers(plane, "ImagePositionPatient", 3)
-    if position is not None and study.metadata["positions"][0] is not None:
-        _check_plane(path, seg, index, study)
-        places = np.array(study.metadata["positions"])
-        distances = np.linalg.norm(places - np.array(position), axis=1)
-        nearest = int(distances.argmin())
-        if distances[nearest] > POSITION_MM:
+class _Placing:
+    """Where the frames of a SEG go on the slices of a study."""
+
+    def __init__(self, path: Path, seg: Dataset, study: Study, count: int) -> None:
+        self.study = study
+        self.shape = (int(seg.Rows), int(seg.Columns))
+        self.target = planes_of(study)
+        self.groups: list[Frames] = []
+        self.resampled = False
+        # Slice of each frame; -1 where it belongs to none of these images.
+        self.slices = np.full(count, -1, dtype=np.intp)
+        frames = frames_of(seg, count, self.shape)
+        if self.target is None or frames is None:
+            self._by_source(path, seg)
+            return
+        self.groups = frames
+        for group in frames:
+            places = same_slices(group.planes, self.target)
+            if places is None:
+                self.resampled = True
+            else:
+                self.slices[group.indices] = places
+
+    def _by_source(self, path: Path, seg: Dataset) -> None:
+        rows, columns = self.study.shape[-2:]
+        if self.shape != (rows, columns):
             raise StudyError(
                 f"{shown(path, 'its SEG')}: "
-                f"frame {index + 1} lies at {_text(position)}, "
-                f"{distances[nearest]:.2f} mm from the nearest slice of "
-                f"{study.identifier} at {_text(places[nearest])}. Resample it onto "
-                "the series, or open the images with masks='none'."
+                f"the segmentation has {self.shape[0]} rows and {self.shape[1]} "
+                f"columns, the series {self.study.identifier} has {rows} and "
+                f"{columns}, and they do not both say where they lie. "
+                "Resample it, or open the images with masks='none'."
             )
-        return nearest
-    uids = study.metadata["sop_instance_uids"]
-    frames = study.metadata["frame_indices"]
-    counts = study.metadata["frame_counts"]
-    for uid, frame in _sources(seg, index):
-        for place in range(study.slices):
+        for index in range(len(self.slices)):
+            sources = _sources(seg, index)
+            self.slices[index] = _slice_of(sources, self.study)
+            if not sources or (self.slices[index] < 0 and len(self.slices) == 1):
+                raise StudyError(
+                    f"{shown(path, 'its SEG')}: frame {index + 1} does not say to "
+                    f"which slice of {self.study.identifier} it belongs. Open the "
+                    "images with masks='none'."
+                )
+
+    def put(self, own: NDArray[np.intp], values: NDArray[np.bool_]) -> NDArray[Any]:
+        """Place frames `own` with pixels `values`; (slices, rows, columns)."""
+        rows, columns = self.study.shape[-2:]
+        mask = np.zeros((self.study.slices, rows, columns), dtype=bool)
+        if not self.resampled:
+            for frame, pixels in zip(own, values, strict=True):
+                if self.slices[frame] >= 0:
+                    mask[self.slices[frame]] |= pixels
+            return mask
+        assert self.target is not None
+        for group in self.groups:
+            _, mine, theirs = np.intersect1d(
+                own, group.indices, assume_unique=True, return_indices=True
+            )
+            if mine.size:
+                planes = group.planes.some(theirs)
+                mask |= sample_frames(self.target, values[mine], planes)
+        return mask
+
+    def notes(self) -> Iterator[str]:
+        """Say what was resampled or left out."""
+        if self.resampled:
+            first = self.groups[0].planes
+            down, across = first.spacing
+            yield (
+                f"a SEG on another grid ({first.shape[0]} x {first.shape[1]} at "
+                f"{down:.4g} x {across:.4g} mm, frames {first.thickness:.4g} mm "
+                "apart) was resampled (nearest) onto the images"
+            )
+        elif (outside := int((self.slices < 0).sum())) > 0:
+            yield (
+                f"{outside} of {len(self.slices)} frames of a SEG lie on slices that "
+                "are not among these images"
+            )
+
+
+def _slice_of(sources: list[tuple[str, int | None]], study: Study) -> int:
+    uids = study.metadata.get("sop_instance_uids", ())
+    frames = study.metadata.get("frame_indices", ())
+    counts = study.metadata.get("frame_counts", ())
+    for uid, frame in sources:
+        for place in range(min(study.slices, len(uids))):
             if uids[place] == uid and (
-                counts[place] == 1 or frame is None or frames[place] == frame
+                counts[place] == 1 or (frame is not None and frames[place] == frame)
             ):
-                if frame is None and counts[place] > 1:
-                    break
                 return place
-    raise StudyError(
-        f"{shown(path, 'its SEG')}: frame {index + 1} does not say to which slice of "
-        f"{study.identifier} it belongs. Open the images with masks='none'."
-    )
-
-
-def _check_plane(path: Path, seg: Any, index: int, study: Study) -> None:
-    """Refuse another orientation or spacing; absent values are taken as equal."""
-    turn = functional(seg, index, "PlaneOrientationSequence")
-    measures = functional(seg, index, "PixelMeasuresSequence")
-    checks = (
-        (turn, "ImageOrientationPatient", 6, "orientation", DIRECTION),
-        (measures, "PixelSpacing", 2, "pixel_spacing", SPACING_MM),
-    )
-    for group, keyword, count, name, tolerance in checks:
-        value = None if group is None else numbers(group, keyword, count)
-        own = study.metadata[name]
-        if (
-            value is not None
-            and own is not None
-            and not np.allclose(value, own, rtol=0, atol=tolerance)
-        ):
-            raise StudyError(
-                f"{shown(path, 'its SEG')}: "
-                f"its {keyword} {_text(value)} is not that of the series "
-                f"{study.identifier}, {_text(own)}. Resample it onto the series, or "
-                "open the images with masks='none'."
-            )
-
-
-def _text(values: Any) -> str:
-    return "(" + ", ".join(f"{float(v):.4g}" for v in values) + ")"
+    return -1

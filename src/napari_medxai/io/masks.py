@@ -1,39 +1,42 @@
-"""Ground truth on the study's own grid, from raster, NIfTI and DICOM SEG files.
+"""Ground truth on the study's own grid, whichever file it comes from.
 
-A mask is taken only where its grid is proved to be the study's: the same shape, and,
-where both say how they lie in the patient, the same affine once axes are permuted and
-flipped. Nothing is resampled.
+A mask is taken where it is proved to show the study: by the images a DICOM object
+refers to, by the affines of both, or by the same field of view of two pictures.
+Where its grid is another it is resampled, and a note says so.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_medxai.errors import StudyError
-from napari_medxai.study import Study, spacing_of
+from napari_medxai.study import Study
 
-from . import dicom_seg, mask_files, nifti, raster
+from . import dicom_rtstruct, dicom_seg, mask_files, outlines
+from .dicom_access import BROKEN
+from .dicom_headers import Companion, read_dataset
 from .dicom_series import scan
+from .dicom_truth import OTHER_IMAGES, Unfit
 from .formats import KNOWN_EXTENSIONS, entries, exists, kind_of, split_name, walk
+from .mask_values import Masks, from_nifti, from_raster
 from .naming import printable, shown
+from .structure_names import unique_name
 
-__all__ = ["find_masks", "onto_grid"]
+__all__ = ["find_masks"]
 
-Masks = dict[str, NDArray[np.bool_]]
-
-AFFINE_TOLERANCE = 1e-3
-MAX_LABELS = 256
-JPEG_LEVEL = 127
+READERS = {"SEG": dicom_seg.read, "RTSTRUCT": dicom_rtstruct.read}
 
 
 def find_masks(
-    study: Study, how: str | Path | None = "auto"
+    study: Study,
+    how: str | Path | None = "auto",
+    *,
+    companions: Sequence[Path] | None = None,
 ) -> tuple[Masks, tuple[str, ...]]:
     """Find and read the masks of a study.
 
@@ -42,31 +45,37 @@ def find_masks(
     study : Study
         Its source, files and DICOM references say where to look.
     how : str, Path or None
-        ``"auto"``: beside the image (see `mask_files.beside`), and DICOM SEG in the
-        same folder that refer to the series; ``"none"`` or None: no masks; else a
-        mask file, or a folder of masks.
+        ``"auto"``: the masks that the file itself holds (``.mat``), else DICOM SEG
+        and RTSTRUCT in the same folder that refer to the series, else what a
+        ``structure.csv`` lists (see `outlines`), else what lies beside the image
+        (see `mask_files.beside`); ``"none"`` or None: no masks; else a mask file,
+        or a folder of masks.
+    companions : sequence of Path, optional
+        The SEG and RTSTRUCT files that may belong to the study, where a scan has
+        found them already: then ``"auto"`` looks at no other DICOM file.
 
     Returns
     -------
     masks : dict of str to bool ndarray
-        On the study's grid. A raster mask is set where any channel is not zero
-        (JPEG: above 127). A NIfTI label map with several labels gives "label 1",
-        "label 2"...; a single label is "mask". A SEG gives its segments' labels.
+        On the study's grid. For the names see `mask_values`, `dicom_seg`,
+        `dicom_rtstruct` and `outlines`; of several files they begin with the file's
+        name, except beside DICOM.
     notes : tuple of str
-        What was found and not used, and why; which file was taken where its name
-        leaves a doubt. For DICOM without the names of files.
+        What was found and not used, and why; what was resampled; which file was
+        taken where its name leaves a doubt. For DICOM without the names of files.
 
     Raises
     ------
     StudyError
-        Where a mask is damaged or lies on another grid, or a named file or folder
-        does not exist.
+        Where a mask is damaged or shows something else, or a named file or folder
+        does not exist. A DICOM object that refers to other images is an error only
+        where it was named.
     """
     if how is None or how == "none":
         return {}, ()
     notes: list[str] = []
     if how == "auto":
-        return _auto(study, notes), tuple(notes)
+        return _auto(study, companions, notes), tuple(notes)
     place = Path(how).expanduser()
     if not exists(place):
         raise StudyError(
@@ -74,13 +83,8 @@ def find_masks(
             f"{study.identifier}."
         )
     if place.is_file():
-        return _read_all(study, [place], notes, demanded=True), tuple(notes)
-    masks: Masks = {}
-    if study.metadata.get("format") == "dicom":
-        masks = _segments(study, walk(place), notes)
-    if not masks:
-        paths = mask_files.inside(_image_path(study), place)
-        masks = _read_all(study, paths, notes, demanded=True)
+        return _read_all(study, [place], notes), tuple(notes)
+    masks = _in_folder(study, place, notes)
     if not masks:
         notes.append(f"no mask for {study.identifier} in the folder of masks")
     return masks, tuple(notes)
@@ -91,32 +95,61 @@ def _image_path(study: Study) -> Path:
     return study.files[0] if len(study.files) == 1 else study.source
 
 
-def _auto(study: Study, notes: list[str]) -> Masks:
+def _is_dicom(study: Study) -> bool:
+    return study.metadata.get("format") == "dicom"
+
+
+def _auto(study: Study, companions: Sequence[Path] | None, notes: list[str]) -> Masks:
+    if study.metadata.get("format") == "matlab":
+        return dict(study.masks)
     masks: Masks = {}
-    if study.metadata.get("format") == "dicom":
+    if _is_dicom(study):
         source = study.source
-        files = walk(source) if source.is_dir() else _siblings(source)
-        masks = _segments(study, files, notes)
+        files: Iterable[Path]
+        if companions is not None:
+            files = companions
+        else:
+            files = walk(source) if source.is_dir() else _siblings(source)
+        masks = _companions(study, files, notes)
     path = _image_path(study)
-    if not masks and path.is_file():
-        found = mask_files.beside(path)
-        masks = _read_all(study, found.paths, notes)
-        if masks and not found.plain:
-            notes.extend(f"mask read from {_named(study, p)}" for p in found.paths)
+    if masks or not path.is_file():
+        return masks
+    table = outlines.table_of(path)
+    if table is not None and (masks := outlines.outlined(study, path, table, notes)):
+        return masks
+    found = mask_files.beside(path)
+    masks = _read_all(study, found.paths, notes)
+    if masks and not found.plain:
+        notes.extend(f"mask read from {_named(study, p)}" for p in found.paths)
     return masks
+
+
+def _in_folder(study: Study, folder: Path, notes: list[str]) -> Masks:
+    """Find a study's masks in a folder that can hold those of many."""
+    if _is_dicom(study):
+        masks = _companions(study, walk(folder), notes, others=False)
+        if masks:
+            return masks
+    path = _image_path(study)
+    table = folder / outlines.TABLE
+    if table.is_file() and (masks := outlines.outlined(study, path, table, notes)):
+        return masks
+    return _read_all(study, mask_files.inside(path, folder), notes)
 
 
 def _named(study: Study, path: Path) -> str:
     """Name a mask file in a note; not beside DICOM, where it can name the patient."""
-    dicom = study.metadata.get("format") == "dicom"
-    return "a file beside the image" if dicom else printable(path.name)
+    return "a file beside the image" if _is_dicom(study) else printable(path.name)
 
 
 def _siblings(path: Path) -> list[Path]:
     return [other for other in entries(path.parent) if other.is_file()]
 
 
-def _segments(study: Study, files: Iterable[Path], notes: list[str]) -> Masks:
+def _companions(
+    study: Study, files: Iterable[Path], notes: list[str], *, others: bool = True
+) -> Masks:
+    """Read the SEG and RTSTRUCT among files; `others`: say which are of others."""
     masks: Masks = {}
     own = set(study.files)
     candidates = [
@@ -125,30 +158,48 @@ def _segments(study: Study, files: Iterable[Path], notes: list[str]) -> Masks:
         if path not in own
         and (split_name(path)[1] not in KNOWN_EXTENSIONS or kind_of(path) == "dicom")
     ]
+    refused: Counter[tuple[str, str]] = Counter()
     for companion in scan(candidates).companions:
-        series_uid = study.metadata["series_uid"]
-        if companion.modality == "RTSTRUCT":
-            if series_uid in companion.references or not companion.references:
-                notes.append("an RTSTRUCT of the series is not read yet")
-        elif companion.modality == "SEG" and (
-            series_uid in companion.references or not companion.references
-        ):
-            _merge(masks, dicom_seg.read(companion.path, study, notes))
+        if companion.modality not in READERS:
+            continue
+        try:
+            found = _companion(study, companion, notes)
+        except Unfit as error:
+            refused[companion.modality, error.reason] += 1
+            continue
+        new = {
+            name: mask
+            for name, mask in found.items()
+            if name not in masks or not np.array_equal(masks[name], mask)
+        }
+        if len(new) < len(found):
+            notes.append(
+                f"{len(found) - len(new)} structure(s) that two {companion.modality} "
+                "hold alike were taken once"
+            )
+        _merge(masks, new)
+    for (kind, why), count in refused.items():
+        if others or why != OTHER_IMAGES:
+            notes.append(f"{count} {kind} not used: {why}")
     return masks
 
 
-def _read_all(
-    study: Study, paths: Iterable[Path], notes: list[str], *, demanded: bool = False
-) -> Masks:
+def _companion(study: Study, companion: Companion, notes: list[str]) -> Masks:
+    kind = companion.modality
+    known = companion.references
+    # The header is enough: a folder can hold the masks of many series.
+    if known and study.metadata["series_uid"] not in known:
+        raise Unfit(companion.path, kind, OTHER_IMAGES)
+    return READERS[kind](companion.path, study, notes)
+
+
+def _read_all(study: Study, paths: Iterable[Path], notes: list[str]) -> Masks:
     masks: Masks = {}
     several = len(paths := tuple(paths)) > 1
     for path in paths:
-        if kind_of(path) == "dicom":
-            found = dicom_seg.read(path, study, notes, demanded=demanded)
-        else:
-            found = _read_file(study, path, notes)
+        found = _read_file(study, path, notes)
         # Beside DICOM a file's name can name the patient: masks are numbered.
-        if several and study.metadata.get("format") != "dicom":
+        if several and not _is_dicom(study):
             stem = printable(split_name(path)[0])
             found = {
                 stem if name == "mask" else f"{stem} {name}": mask
@@ -158,143 +209,35 @@ def _read_all(
     return masks
 
 
-def _merge(masks: Masks, new: Mapping[str, NDArray[np.bool_]]) -> None:
-    for name, mask in new.items():
-        number, unique = 1, name
-        while unique in masks:
-            number += 1
-            unique = f"{name} {number}"
-        masks[unique] = mask
-
-
 def _read_file(study: Study, path: Path, notes: list[str]) -> Masks:
     kind = kind_of(path)
+    if kind == "dicom":
+        return READERS[_modality(path)](path, study, notes)
     if kind == "raster":
-        array, _ = raster.read_pixels(path)
-        level = JPEG_LEVEL if split_name(path)[1] in {".jpg", ".jpeg"} else 0
-        mask: NDArray[np.bool_] = np.asarray(array > level)
-        if array.ndim == 3:
-            mask = np.asarray(mask.any(axis=-1))
-        if mask.shape != study.shape:
-            raise _other_grid(study, path, mask.shape, None)
-        return {"mask": mask}
-    if kind == "nifti":
-        volume = nifti.read_volume(path)
-        labels = onto_grid(study, path, volume.array, volume.affine_lps)
-        if volume.affine_lps is None or study.affine_lps is None:
-            notes.append(
-                f"{_named(study, path)}: "
-                f"mask and image do not both say how they lie in the "
-                "patient; their equal shape was trusted"
-            )
-        return _labels(path, labels)
-    raise StudyError(
-        f"{shown(path, 'its mask')}: "
-        f"is no mask that can be read; PNG, TIFF, NIfTI and DICOM SEG can."
-    )
-
-
-def _labels(path: Path, labels: NDArray[Any]) -> Masks:
-    """Split a label map; its values are whole numbers, 0 is background."""
-    values = np.unique(labels[np.isfinite(labels)])
-    if not (values == np.round(values)).all() or values.size > MAX_LABELS:
+        masks, said = from_raster(study, path)
+    elif kind == "nifti":
+        masks, said = from_nifti(study, path)
+    else:
         raise StudyError(
-            f"{shown(path, 'its mask')}: has {values.size} different values between "
-            f"{values.min():g} and {values.max():g}; a mask has whole-numbered labels. "
-            "Threshold it first, or open the image without masks (masks='none')."
+            f"{shown(path, 'its mask')}: is no mask that can be read; PNG, TIFF, "
+            "NIfTI, DICOM SEG and RTSTRUCT can."
         )
-    values = values[values != 0]
-    if values.size <= 1:
-        return {"mask": _equal(labels, values[0] if values.size else np.nan)}
-    return {f"label {int(value)}": _equal(labels, value) for value in values}
+    notes.extend(f"{_named(study, path)}: {text}" for text in said)
+    return masks
 
 
-def _equal(labels: NDArray[Any], value: float) -> NDArray[np.bool_]:
-    equal: NDArray[np.bool_] = np.asarray(labels == value)
-    return equal
-
-
-def onto_grid(
-    study: Study,
-    path: Path,
-    labels: NDArray[Any],
-    affine: NDArray[np.float64] | None,
-) -> NDArray[Any]:
-    """Bring a label volume onto the study's grid by permuting and flipping axes.
-
-    Parameters
-    ----------
-    study : Study
-        The grid wanted.
-    path : Path
-        For error texts.
-    labels : ndarray, shape (k, j, i)
-        Labels on their own grid.
-    affine : ndarray, shape (4, 4), or None
-        Of `labels`, (k, j, i, 1) to LPS mm.
-
-    Returns
-    -------
-    ndarray
-        Of the study's spatial shape.
-
-    Raises
-    ------
-    StudyError
-        Where no permutation and flip makes shape and affine equal to 1e-3. The text
-        names both grids.
-    """
-    if labels.ndim != 3:
+def _modality(path: Path) -> str:
+    """RTSTRUCT where a DICOM file is one; SEG, whose reader says what it is, else."""
+    try:
+        found = str(read_dataset(path, headers=True).get("Modality"))
+    except BROKEN as error:
         raise StudyError(
-            f"{shown(path, 'its mask')}: is in colour; a mask holds labels."
-        )
-    target = study.shape if study.is_volume else (1, *study.shape)
-    if affine is None or study.affine_lps is None:
-        if labels.shape != target:
-            raise _other_grid(study, path, labels.shape, affine)
-        return labels.reshape(study.shape)
-    for order in itertools.permutations(range(3)):
-        if tuple(labels.shape[axis] for axis in order) != target:
-            continue
-        turned = affine[:, [*order, 3]]
-        # Flip each axis that runs against the study's.
-        dots = (turned[:3, :3] * study.affine_lps[:3, :3]).sum(axis=0)
-        flips = [axis for axis in range(3) if dots[axis] < 0]
-        turned = turned.copy()
-        for axis in flips:
-            turned[:3, 3] += turned[:3, axis] * (target[axis] - 1)
-            turned[:3, axis] *= -1
-        # The step across a single slice is a thickness, not a distance of voxels.
-        compared = [axis for axis in range(3) if target[axis] > 1] + [3]
-        if np.allclose(
-            turned[:, compared],
-            study.affine_lps[:, compared],
-            rtol=0,
-            atol=AFFINE_TOLERANCE,
-        ):
-            result: NDArray[Any] = np.flip(labels.transpose(order), axis=tuple(flips))
-            return result.reshape(study.shape)
-    raise _other_grid(study, path, labels.shape, affine)
+            f"{shown(path, 'its mask')}: damaged DICOM header "
+            f"({type(error).__name__}). Copy it again."
+        ) from error
+    return found if found in READERS else "SEG"
 
 
-def _other_grid(
-    study: Study,
-    path: Path,
-    shape: tuple[int, ...],
-    affine: NDArray[np.float64] | None,
-) -> StudyError:
-    return StudyError(
-        f"{shown(path, 'its mask')}: "
-        f"the mask lies on another grid, {_grid(shape, affine)}, than the "
-        f"image {study.identifier}, {_grid(study.shape, study.affine_lps)}. Resample "
-        "the mask onto the image, or open the image with masks='none'."
-    )
-
-
-def _grid(shape: tuple[int, ...], affine: NDArray[np.float64] | None) -> str:
-    size = " x ".join(str(n) for n in shape)
-    if affine is None:
-        return size
-    spacing = " x ".join(f"{v:.4g}" for v in spacing_of(affine))
-    origin = ", ".join(f"{v:.2f}" for v in affine[:3, 3])
-    return f"{size} at {spacing} mm from ({origin}) LPS"
+def _merge(masks: Masks, new: Mapping[str, NDArray[np.bool_]]) -> None:
+    for name, mask in new.items():
+        masks[unique_name(name, masks)] = mask
