@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from monai.transforms import (
+    CenterSpatialCrop,
+    CropForeground,
+    NormalizeIntensity,
+    ScaleIntensityRange,
+    ScaleIntensityRangePercentiles,
+)
 
+import napari_medxai as mx
+from napari_medxai.crop import CenterCrop, ForegroundCrop
 from napari_medxai.errors import ModelError, StudyError
+from napari_medxai.intensity import Intensity, Percentiles, Window, ZScore
 from napari_medxai.preprocess import Preprocessing
 from napari_medxai.study import Study
 
@@ -148,17 +161,79 @@ def test_colour_becomes_luminance():
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": (0, 3)}, {"channels": 2}, {"mean": (0.1, 0.2)}, {"percentiles": (5, 5)}],
+    [
+        {"size": (0, 3)},
+        {"channels": 2},
+        {"mean": (0.1, 0.2)},
+        {"std": (0.0,)},
+        {"crop": CenterCrop((4.0, 4.0, 4.0))},
+    ],
 )
 def test_wrong_specifications_are_refused(change):
     with pytest.raises(ModelError):
         Preprocessing(**{"size": (8, 8), **change})
 
 
-def test_json_round_trip():
-    assert Preprocessing.from_json(SPEC.to_json()) == SPEC
+SPECS = [
+    SPEC,
+    Preprocessing(
+        size=(8, 8, 8),
+        intensity=Intensity(
+            Percentiles(1, 99, "volume"),
+            {"CT": Window(40, 80), "MR": ZScore(3.0, nonzero=True, over="volume")},
+        ),
+        crop=ForegroundCrop(2.0, 0.2),
+    ),
+    Preprocessing(size=(8, 8), crop=CenterCrop((30.0, 40.0))),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_json_round_trip(spec):
+    text = json.dumps(spec.to_json())
+    assert Preprocessing.from_json(json.loads(text)) == spec
+
+
+def test_older_folders_state_percentiles():
+    old = {"size": [8, 8], "channels": 1, "mean": [0.5], "std": [0.5]}
+    assert Preprocessing.from_json(old) == Preprocessing(size=(8, 8))
+    old["percentiles"] = [2, 98]
+    rule = Preprocessing.from_json(old).intensity
+    assert rule == Intensity(Percentiles(2, 98))
     with pytest.raises(ModelError, match="size"):
         Preprocessing.from_json({"channels": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"percentiles": [5, 5]}, "must rise"),
+        ({"percentiles": [5]}, "size, channels"),
+        ({"intensity": {"MR": {"percentiles": [0, 99]}}}, "'default'"),
+        ({"intensity": {"default": {"window": [40]}}}, "default is damaged"),
+        ({"intensity": {"default": {"window": [40, 0]}}}, "width above 0"),
+        ({"intensity": {"default": {"window": [1, 2], "over": "slice"}}}, "one of"),
+        ({"intensity": {"default": {"levels": [1, 2]}}}, "one of"),
+        ({"intensity": {"default": 3}}, "one of"),
+        ({"intensity": {"default": {"zscore": {"clip": -1}}}}, "clip above 0"),
+        ({"intensity": {"default": {"zscore": {"cut": 1}}}}, "'clip' and 'nonzero'"),
+        ({"intensity": {"default": {"zscore": {"nonzero": 1}}}}, "true or false"),
+        (
+            {"intensity": {"default": {"zscore": {}, "over": "patient"}}},
+            "slice or volume",
+        ),
+        ({"crop": "foreground"}, "damaged"),
+        ({"crop": {"foreground": {"margin": 3}}}, "damaged"),
+        ({"crop": {"foreground": {"above": 1}}}, "above"),
+        ({"crop": {"center": {"size_mm": [0, 3]}}}, "above 0"),
+        ({"crop": {"center": {}}}, "damaged"),
+        ({"crop": {"corner": {}}}, "not known"),
+    ],
+)
+def test_damaged_statements_are_refused_in_words(change, words):
+    data = {"size": [8, 8], "channels": 1, "mean": [0.5], "std": [0.5], **change}
+    with pytest.raises(ModelError, match=words):
+        Preprocessing.from_json(data)
 
 
 def test_a_volume_model_takes_whole_volumes():
@@ -185,3 +260,172 @@ def test_shrinking_averages_instead_of_skipping():
     array[:, ::2] = 255  # stripes finer than the network's pixels
     image = SPEC.apply(Study(array, Path("x"))).image.astype(float)
     assert np.abs(image[4:-4, 4:-4] - 127.5).max() < 12
+
+
+def plain(rule, *, size=(20, 24)) -> Preprocessing:
+    """A network of the image's own size: intensities alone are changed."""
+    return Preprocessing(size=size, intensity=Intensity(rule))
+
+
+def slice_of(modality="", *, shape=(20, 24), **options) -> Study:
+    array = np.random.default_rng(4).normal(100, 60, shape).astype(np.float32)
+    return Study(array, Path("s"), modality=modality, **options)
+
+
+def square(study: Study) -> Study:
+    """Spacing that makes the image square, so that nothing is padded."""
+    rows, columns = study.shape[-2:]
+    spacing = (*[1.0] * (len(study.shape) - 2), columns / rows, 1.0)
+    return replace(study, spacing=spacing)
+
+
+def byte(values):
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def test_a_window_is_fixed():
+    study = square(slice_of("CT"))
+    got = plain(Window(40, 80)).apply(study).image
+    scaled = ScaleIntensityRange(0, 80, 0, 255, clip=True)(study.array)
+    assert np.array_equal(got, byte(np.asarray(scaled)))
+
+
+def test_percentiles_are_those_of_monai():
+    study = square(slice_of())
+    got = plain(Percentiles(3, 90)).apply(study).image
+    scaled = ScaleIntensityRangePercentiles(3, 90, 0, 255, clip=True)(study.array)
+    assert np.array_equal(got, byte(np.asarray(scaled)))
+
+
+@pytest.mark.parametrize("nonzero", [False, True])
+def test_z_scores_are_those_of_monai(nonzero):
+    """Within a step, and the network is given z where its std is 1 / (2 clip)."""
+    study = square(slice_of())
+    study.array[:5] = 0
+    spec = replace(plain(ZScore(2.5, nonzero)), std=(1 / 5,))
+    image = spec.apply(study).image
+    z = np.clip(np.asarray(NormalizeIntensity(nonzero=nonzero)(study.array)), -2.5, 2.5)
+    got = spec.tensor(image[None])[0, 0].numpy()
+    assert np.abs(got - z).max() <= 2.5 / 255 + 1e-5
+    wide = spec.apply(replace(study, spacing=None))
+    assert wide.padding[0].all()
+    assert (wide.image[0] == 128).all()  # padding has z = 0
+
+
+def test_statistics_over_the_volume_are_the_same_in_each_slice():
+    array = np.stack([np.full((20, 24), v, np.float32) for v in (0, 50, 100)])
+    array[:, 3, 4] = 25
+    study = square(Study(array, Path("v")))
+    rule = Percentiles(0, 100, "volume")
+    levels = [int(plain(rule).apply(study, i).image[0, 0]) for i in range(3)]
+    assert levels == [0, 128, 255]
+    alone = [
+        int(plain(Percentiles(0, 100)).apply(study, i).image[0, 0]) for i in range(3)
+    ]
+    assert alone == [0, 255, 255]
+    mean, deviation = array.mean(dtype=float), array.std(dtype=float)
+    image = plain(ZScore(4, over="volume")).apply(study, 2).image
+    assert image[0, 0] == byte(127.5 + (100 - mean) / deviation / 8 * 255)
+
+
+def test_the_modality_chooses_the_rule_and_others_are_told():
+    intensity = Intensity(Percentiles(), {"CT": Window(40, 80), "MR": ZScore()})
+    spec = Preprocessing(size=(20, 24), intensity=intensity)
+    for modality, rule in (("CT", Window(40, 80)), ("MR", ZScore()), ("", None)):
+        study = square(slice_of(modality))
+        expected = plain(rule or Percentiles()).apply(study).image
+        assert np.array_equal(spec.apply(study).image, expected)
+        assert spec.notes(study) == ()
+    study = square(slice_of("US"))
+    (note,) = spec.notes(study)
+    assert "CT, MR" in note
+    assert "none for US" in note
+    assert "percentiles 0 and 99.9 of the slice" in note
+    assert np.array_equal(
+        spec.apply(study).image, plain(Percentiles()).apply(study).image
+    )
+    assert plain(Percentiles()).notes(study) == ()  # one rule for all: nothing to say
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [Percentiles(1, 99), Percentiles(1, 99, "volume"), ZScore(), Window(90, 100)],
+)
+def test_pixels_without_a_measurement_do_not_count(rule):
+    """Padding, NaN and infinity: as if they had the lowest value, measured without."""
+    clean = square(slice_of(shape=(2, 20, 24)))
+    holes = np.zeros(clean.shape, bool)
+    holes[:, 2:6, 3:9] = True
+    dirty = clean.array.copy()
+    dirty[holes] = np.resize([-2000, -1999.5, np.nan, np.inf, -np.inf], holes.sum())
+    study = replace(clean, array=dirty, padding=(-2000.0, -1999.0))
+    got = plain(rule).apply(study, 0).image
+    values = clean.array[0][~holes[0]]
+    scope = clean.array[~holes] if getattr(rule, "over", "") == "volume" else values
+    if isinstance(rule, ZScore):
+        mean, reach = scope.mean(dtype=float), 4 * scope.std(dtype=float)
+        low, high = mean - reach, mean + reach
+    elif isinstance(rule, Window):
+        low, high = 40, 140
+    else:
+        low, high = np.percentile(scope.astype(float), (1, 99))
+    filled = np.where(holes[0], values.min(), clean.array[0]).astype(float)
+    expected = (np.clip(filled, low, high) - low) / (high - low) * 255
+    assert np.abs(got - expected).max() <= 0.51
+    nothing = replace(study, array=np.full(clean.shape, -2000.0))
+    with pytest.raises(StudyError, match="pixel padding"):
+        plain(rule).apply(nothing, 0)
+
+
+def test_a_slice_of_one_value_under_each_rule():
+    flat = square(Study(np.full((20, 24), 60.0), Path("f")))
+    assert plain(Percentiles()).apply(flat).image.max() == 0
+    assert (plain(ZScore()).apply(flat).image == 128).all()
+    assert (plain(Window(40, 80)).apply(flat).image == 191).all()
+    zeros = replace(flat, array=np.zeros((20, 24)))
+    assert (plain(ZScore(nonzero=True)).apply(zeros).image == 128).all()
+
+
+def test_a_center_crop_is_monais_and_a_large_one_keeps_all():
+    study = square(slice_of(shape=(24, 24)))
+    for mm in ((13.0, 10.0), (12.0, 99.0)):
+        spec = Preprocessing(size=(24, 24), crop=CenterCrop(mm))
+        expected = np.zeros((24, 24), np.float32)
+        ones = CenterSpatialCrop([int(min(v, 24)) for v in mm])
+        part = np.asarray(ones(study.array[None]))[0]
+        kept = np.isin(study.array, part)
+        expected[kept] = 1
+        assert np.array_equal(spec.apply(study).seen, kept)
+
+
+def test_a_foreground_crop_is_monais():
+    array = np.random.default_rng(0).random((30, 26)).astype(np.float32)
+    array[8:17, 5:21] += 50
+    study = Study(array, Path("f"))
+    spec = Preprocessing(size=(8, 8), crop=ForegroundCrop(margin_mm=2, above=0.3))
+    crop = CropForeground(
+        select_fn=lambda x: x > 20, margin=2, allow_smaller=True, return_coords=True
+    )
+    _, start, stop = crop(torch.from_numpy(array[None]))
+    expected = np.zeros(array.shape, bool)
+    expected[start[0] : stop[0], start[1] : stop[1]] = True
+    assert np.array_equal(spec.apply(study).seen, expected)
+    assert expected.sum() == 13 * 20
+
+
+def test_the_note_reaches_the_finished_case(samples):
+    from napari_medxai.engine import Settings, evaluate
+    from napari_medxai.io import find_cases
+    from napari_medxai.models import ModelCard, build
+    from napari_medxai.models.classifier import Classifier
+
+    intensity = Intensity(Percentiles(), {"CT": Window(40, 80)})
+    spec = Preprocessing(size=(16, 16), intensity=intensity)
+    module = build("test_efficientnet", classes=2)
+    card = ModelCard("test_efficientnet", ("a", "b"), spec)
+    model = Classifier(module, card, name="tiny", digest="", device="cpu")
+    case = find_cases(samples / "dicom").cases[0]
+    settings = Settings(methods=("random",), slices="middle")
+    (result,) = evaluate([case], model, settings)
+    assert result.outcomes
+    assert spec.notes(mx.load_study(samples / "dicom"))[0] in result.notes

@@ -6,15 +6,25 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from napari_medxai.crop import CenterCrop
 from napari_medxai.display import Screen
 from napari_medxai.errors import OutputError, UsageError
+from napari_medxai.preprocess import Preprocessing
 from napari_medxai.report.colours import MASK_COLOUR, ColourScale, lookup
+from napari_medxai.report.network import (
+    NETWORK_PICTURE,
+    PADDING_COLOUR,
+    network_picture,
+)
 from napari_medxai.report.overlay import (
+    case_pictures,
     contact_sheet,
     export_pngs,
     overlay_picture,
@@ -22,7 +32,9 @@ from napari_medxai.report.overlay import (
     picture_size,
     safe_name,
 )
-from napari_medxai.results import SliceView
+from napari_medxai.results import NetworkView, Outcome, SliceView
+from napari_medxai.slices import views
+from napari_medxai.study import Study
 
 
 def make_view(
@@ -363,3 +375,89 @@ def test_png_is_readable_as_written() -> None:
     picture = overlay_picture(make_view(), None, size=None)
     with Image.open(io.BytesIO(picture_bytes(picture, mime="image/png"))) as again:
         np.testing.assert_array_equal(np.asarray(again), np.asarray(picture))
+
+
+def network_view(*, cropped: bool) -> SliceView:
+    seen = np.ones((40, 50), bool)
+    if cropped:
+        seen[:, :10] = False
+        seen[30:] = False
+    padding = np.zeros((24, 24), bool)
+    padding[:, 20:] = True
+    image = np.where(padding, 0, 90).astype(np.uint8)
+    return replace(make_view(), network=NetworkView(image, padding, seen))
+
+
+def test_the_networks_picture_shows_its_pixels_and_its_padding() -> None:
+    view = network_view(cropped=False)
+    seen = np.asarray(network_picture(view, size=None))
+    assert (seen[:, :20] == 90).all()
+    assert (seen[:, 20:] == PADDING_COLOUR).all()
+    assert np.asarray(network_picture(view, size=48)).shape == (48, 48, 3)
+    lettered = replace(view, screen=Screen(letters=("A", "P", "R", "L")))
+    drawn = np.asarray(network_picture(lettered, size=96))
+    assert (drawn == 255).all(axis=-1).any()
+    with pytest.raises(ValueError, match="no network input"):
+        network_picture(make_view())
+
+
+def test_what_the_network_sees_is_framed_where_it_is_not_all() -> None:
+    saliency = np.zeros((40, 50), np.float32)
+    saliency[20, 30] = 1
+    for method in (None, "m"):
+        plain, cropped = (
+            replace(network_view(cropped=c), maps={"m": saliency})
+            for c in (False, True)
+        )
+        changed = (pixels(cropped, method) != pixels(plain, method)).any(axis=-1)
+        assert cropped.network is not None
+        np.testing.assert_array_equal(changed, slow_border(cropped.network.seen))
+
+
+def test_a_case_has_a_picture_of_what_the_network_sees() -> None:
+    maps = {"m": np.eye(40, 50, dtype=np.float32)}
+    pictures = case_pictures(replace(network_view(cropped=True), maps=maps), size=64)
+    assert list(pictures) == ["", NETWORK_PICTURE, "m"]
+    np.testing.assert_array_equal(
+        pictures[NETWORK_PICTURE], network_picture(network_view(cropped=True), size=64)
+    )
+    assert list(case_pictures(make_view(maps=maps))) == ["", "m"]
+
+
+def test_the_networks_picture_stands_like_the_slice() -> None:
+    """A coronal stack stored upside down: both pictures are turned alike."""
+    rng = np.random.default_rng(0)
+    array = np.kron(rng.random((2, 4, 5)), np.ones((1, 6, 6))).astype(np.float32)
+    affine = np.eye(4)
+    affine[:3, :3] = [[0, 0, -1.0], [3.0, 0, 0], [0, 1.0, 0]]
+    study = Study(array, Path("c"), affine_lps=affine, spacing=(3.0, 1.0, 1.0))
+    spec = Preprocessing(size=(30, 30), crop=CenterCrop((24.0, 18.0)))
+    model: Any = SimpleNamespace(input=spec.apply, classes=("a", "b"))
+    outcome = Outcome(
+        method="m",
+        preset="pair",
+        slice=1,
+        status="ok",
+        reason="",
+        predicted_class="a",
+        probability=0.9,
+        target_class="a",
+        label=None,
+        correct=None,
+        probabilities=np.array([0.9, 0.1]),
+    )
+    (view,) = views(study, model, [outcome])
+    assert view.network is not None
+    assert view.screen.flip_rows
+    assert view.screen.flip_columns
+    assert view.network.seen[:, 6:24].all()
+    assert view.network.seen.sum() == 24 * 18
+    kept = ~view.network.padding[0]
+    picture = Image.fromarray(view.image[:, 6:24])
+    expected = np.asarray(
+        picture.resize((int(kept.sum()), 30), Image.Resampling.BILINEAR)
+    )
+    got = view.network.image[:, kept]
+    assert np.corrcoef(expected.ravel(), got.ravel())[0, 1] > 0.98
+    for turned in (got[::-1], got[:, ::-1], got[::-1, ::-1]):
+        assert np.corrcoef(expected.ravel(), turned.ravel())[0, 1] < 0.9

@@ -102,6 +102,9 @@ def window_image(study: Study, index: int | None = None) -> NDArray[np.uint8]:
     if array.dtype == np.uint8 and study.window is None:
         return np.array(array)
     data = np.asarray(array, dtype=np.float32)
+    if study.padding is not None:
+        first, last = study.padding
+        data = np.where((data >= first) & (data <= last), np.nan, data)
     finite = data[np.isfinite(data)]
     if finite.size == 0:
         return np.zeros(data.shape, dtype=np.uint8)

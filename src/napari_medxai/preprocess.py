@@ -1,92 +1,35 @@
 """What the network sees, and the exact way back to the native grid.
 
-One slice (or volume) goes through MONAI transforms in this order: intensity range
-by percentiles, orientation to radiological convention where the file knows its
-orientation, zero padding to a physical square (cube), resize, rounding to 8 bit.
-That 8-bit picture is *the network input image*: information curves are computed
-on it, and the recorded probability is the network's answer to it. Training uses
-the same code, so that training and inspection cannot drift apart.
+One slice (or volume) goes this way: intensities are scaled to 0 to 255 by the rule
+that the model states for the modality, the axes are turned to radiological convention
+where the file knows its orientation, what the model crops is cut away, the rest is
+padded to a physical square (cube), resized, and rounded to 8 bit. That 8-bit picture
+is *the network input image*: information curves are computed on it, and the recorded
+probability is the network's answer to it. Training uses the same code, so that
+training and inspection cannot drift apart.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .display import OPPOSITE, screen_codes
-from .errors import ModelError, StudyError
+from .crop import Crop, crop_from_json
+from .errors import ModelError, StudyError, UsageError
+from .grid import Grid, Turn
+from .inputs import NetworkInput
+from .intensity import Intensity, Percentiles, measured
 from .study import Study
-
-if TYPE_CHECKING:
-    from monai.transforms import Compose
 
 __all__ = ["NetworkInput", "Preprocessing"]
 
-FLIP_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkInput:
-    """One network input image with its way back.
-
-    Attributes
-    ----------
-    image : ndarray of uint8, shape (H, W) or (H, W, 3); (D, H, W) for 3-D networks
-        The network input image on the network's grid.
-    slice : int or None
-        Index along the native slice axis; None for an image or a whole volume.
-    native_shape : tuple of int
-        Shape of the native slice, (rows, columns), or of the native volume.
-    """
-
-    image: NDArray[np.uint8]
-    slice: int | None
-    native_shape: tuple[int, ...]
-    _compose: Compose = field(repr=False)
-    _operations: Sequence[Any] = field(repr=False)
-    _affine: torch.Tensor = field(repr=False)
-
-    def to_native(self, saliency: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Bring a map from the network's grid back onto the native grid.
-
-        Parameters
-        ----------
-        saliency : ndarray, shape (H, W) or (D, H, W)
-            A map on the network's grid.
-
-        Returns
-        -------
-        ndarray of float32
-            The map on the native slice (rows, columns) or volume, linearly
-            interpolated. Values keep their scale.
-        """
-        from monai.data.meta_tensor import MetaTensor
-        from monai.transforms.utils import convert_applied_interp_mode
-
-        data = torch.as_tensor(np.ascontiguousarray(saliency, dtype=np.float32))
-        flat = data.ndim == 2
-        tensor = MetaTensor(
-            data[None, None] if flat else data[None], affine=self._affine
-        )
-        tensor.applied_operations = convert_applied_interp_mode(
-            self._operations, mode="trilinear", align_corners=False
-        )
-        native = np.asarray(self._compose.inverse(tensor))[0]
-        result: NDArray[np.float32] = (native[0] if flat else native).astype(np.float32)
-        if result.shape != self.native_shape:
-            raise StudyError(
-                f"a map of shape {saliency.shape} returned as {result.shape}, not as "
-                f"the native {self.native_shape}."
-            )
-        return result
 
 
 @dataclass(frozen=True)
@@ -99,15 +42,18 @@ class Preprocessing:
         (H, W), or (D, H, W) for a 3-D network.
     channels : int
         Input channels of the network, 1 or 3.
-    percentiles : tuple of float
-        Intensities at these percentiles of the slice become 0 and 255.
+    intensity : Intensity
+        Which intensities become 0 and 255, by modality.
+    crop : Crop or None
+        What is cut away first.
     mean, std : tuple of float
         Per channel, in units of 0 to 1, applied after division by 255.
     """
 
     size: tuple[int, ...]
     channels: int = 1
-    percentiles: tuple[float, float] = (0.0, 99.9)
+    intensity: Intensity = field(default_factory=Intensity)
+    crop: Crop | None = None
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
 
@@ -121,19 +67,47 @@ class Preprocessing:
             raise ModelError(
                 f"preprocessing: mean and std need {self.channels} value(s) each."
             )
-        low, high = self.percentiles
-        if not 0 <= low < high <= 100 or min(self.std) <= 0:
-            raise ModelError("preprocessing: percentiles or std out of range.")
+        if min(self.std) <= 0:
+            raise ModelError("preprocessing: std must be above 0.")
+        lengths = getattr(self.crop, "size_mm", self.size)
+        if len(lengths) != len(self.size):
+            raise ModelError(
+                f"preprocessing: the crop has {len(lengths)} lengths, the network "
+                f"{len(self.size)} axes."
+            )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
-        """Build from the ``preprocessing`` object of a ``model.json``."""
+        """Build from the ``preprocessing`` object of a ``model.json``.
+
+        Parameters
+        ----------
+        data : mapping
+            ``size``, ``channels``, ``mean``, ``std``; optionally ``intensity`` (see
+            :mod:`napari_medxai.intensity`) and ``crop`` (see
+            :func:`napari_medxai.crop.crop_from_json`). Older folders state
+            ``percentiles`` (two numbers) in place of ``intensity``.
+
+        Returns
+        -------
+        Preprocessing
+
+        Raises
+        ------
+        ModelError
+            If something is missing or wrong.
+        """
         try:
-            low, high = data.get("percentiles", cls.percentiles)
+            if "intensity" in data:
+                intensity = Intensity.from_json(data["intensity"])
+            else:
+                low, high = data.get("percentiles", (Percentiles.low, Percentiles.high))
+                intensity = Intensity(Percentiles(float(low), float(high)))
             return cls(
                 size=tuple(int(s) for s in data["size"]),
                 channels=int(data["channels"]),
-                percentiles=(float(low), float(high)),
+                intensity=intensity,
+                crop=crop_from_json(data.get("crop")),
                 mean=tuple(float(v) for v in data["mean"]),
                 std=tuple(float(v) for v in data["std"]),
             )
@@ -141,8 +115,8 @@ class Preprocessing:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(
-                "model.json: 'preprocessing' needs size, channels, percentiles, mean "
-                f"and std ({type(error).__name__}: {error})."
+                "model.json: 'preprocessing' needs size, channels, mean and std "
+                f"({type(error).__name__}: {error})."
             ) from error
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +124,8 @@ class Preprocessing:
         return {
             "size": list(self.size),
             "channels": self.channels,
-            "percentiles": list(self.percentiles),
+            "intensity": self.intensity.to_json(),
+            "crop": None if self.crop is None else self.crop.to_json(),
             "mean": list(self.mean),
             "std": list(self.std),
         }
@@ -171,6 +146,10 @@ class Preprocessing:
             return (None,)
         return tuple(range(study.slices)) if study.is_volume else (None,)
 
+    def notes(self, study: Study) -> tuple[str, ...]:
+        """Return what a careful person wants to know of a study under this model."""
+        return self.intensity.notes(study)
+
     def apply(self, study: Study, index: int | None = None) -> NetworkInput:
         """Compute the network input image of one slice, image or volume.
 
@@ -187,29 +166,54 @@ class Preprocessing:
         Raises
         ------
         StudyError
-            If the slice does not exist or holds no finite value.
+            If the slice does not exist or no pixel of it carries a measurement.
         """
-        from monai.data.meta_tensor import MetaTensor
-
-        pixels = self._native(study, index)
-        native_shape = pixels.shape[1:] if self.volumetric else pixels.shape[2:]
-        affine = self._affine_ras(study, index)
-        tensor = MetaTensor(torch.from_numpy(self._intensity(pixels)), affine=affine)
-        compose = self._compose(study, pixels.shape[1:])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MONAI notes each affine it updates
-            out = compose(tensor)
+        pixels, valid = self._native(study, index)
+        scaled, fill = self.intensity.scale(study, pixels, valid)
+        grid = self._grid(study, pixels, valid)
+        turned = grid.turn.there(scaled)[(slice(None), *grid.box)]
+        out = _resized(torch.from_numpy(np.ascontiguousarray(turned)), grid, fill)
         image = np.clip(np.rint(np.asarray(out)), 0, 255).astype(np.uint8)
         image = np.moveaxis(image, 0, -1) if image.shape[0] == 3 else image[0]
         image = image if self.volumetric else image[0]
-        return NetworkInput(
-            image=np.ascontiguousarray(image),
-            slice=index,
-            native_shape=tuple(int(n) for n in native_shape),
-            _compose=compose,
-            _operations=out.applied_operations,
-            _affine=out.affine,
-        )
+        shape = pixels.shape[1:] if self.volumetric else pixels.shape[2:]
+        return NetworkInput(np.ascontiguousarray(image), index, shape, grid)
+
+    def native_image(
+        self,
+        study: Study,
+        slices: Sequence[int] | None = None,
+        *,
+        interpolation: str = "nearest",
+    ) -> NDArray[np.float32]:
+        """Return what the network sees of a study, on the native grid: a layer.
+
+        Parameters
+        ----------
+        study : Study
+        slices : sequence of int, optional
+            Of a volume under a 2-D model; all where None.
+        interpolation : {"nearest", "linear"}
+            See :meth:`NetworkInput.native_image`.
+
+        Returns
+        -------
+        ndarray of float32
+            Of the study's shape, colour last where the network input image has it.
+            0 to 255; NaN in the slices that were not asked for.
+        """
+        indices = self.indices(study)
+        if indices == (None,):
+            return self.apply(study).native_image(interpolation=interpolation)
+        layer: NDArray[np.float32] | None = None
+        for index in indices if slices is None else slices:
+            part = self.apply(study, index).native_image(interpolation=interpolation)
+            if layer is None:
+                layer = np.full((study.slices, *part.shape), np.nan, dtype=np.float32)
+            layer[index] = part
+        if layer is None:
+            raise UsageError(f"{study.identifier}: no slice was asked for.")
+        return layer
 
     def tensor(self, images: NDArray[np.uint8]) -> torch.Tensor:
         """Turn a batch of network input images into the network's units.
@@ -238,8 +242,10 @@ class Preprocessing:
     def _std(self) -> torch.Tensor:
         return torch.tensor(self.std)
 
-    def _native(self, study: Study, index: int | None) -> NDArray[np.float32]:
-        """Channel-first float pixels with a slice axis: (C, S, R, C)."""
+    def _native(
+        self, study: Study, index: int | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Channel-first float pixels with a slice axis, and which of them count."""
         if index is not None and not 0 <= index < study.slices:
             raise StudyError(
                 f"{study.identifier}: slice {index} does not exist; there are "
@@ -253,81 +259,42 @@ class Preprocessing:
             data = (data @ LUMINANCE.astype(np.float32))[..., None]
         elif not study.colour:
             data = data[..., None]
-        return np.moveaxis(data, -1, 0)
+        # pixel padding is defined for one sample per pixel (DICOM PS3.3 C.7.5.1.1.2)
+        valid = measured(data, None if study.colour else study.padding)
+        return np.moveaxis(data, -1, 0), np.moveaxis(valid, -1, 0)
 
-    def _intensity(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale to 0..255 by the percentiles, the same for all channels."""
-        from monai.transforms import ScaleIntensityRangePercentiles
+    def _grid(
+        self, study: Study, pixels: NDArray[np.float32], valid: NDArray[np.bool_]
+    ) -> Grid:
+        """Lay the network's grid over the native one."""
+        turn = Turn.of(study.codes, volumetric=self.volumetric)
+        native = (1.0, *(study.spacing or (1.0,) * len(study.shape)))[-3:]
+        spacing = [native[axis] for axis in turn.order]
+        extent = [pixels.shape[1 + axis] for axis in turn.order]
+        box = tuple(slice(0, n) for n in extent)
+        if self.crop is not None:
+            box = self.crop.box(
+                turn.there(pixels), turn.there(valid), spacing, len(self.size)
+            )
+        return Grid.square(turn, extent, box, spacing, self.size)
 
-        finite = np.isfinite(pixels)
-        if not finite.any():
-            raise StudyError("the slice holds no finite value; nothing to classify.")
-        if not finite.all():
-            pixels = np.where(finite, pixels, pixels[finite].min())
-        low, high = np.percentile(pixels, self.percentiles)
-        if high <= low:  # constant up to a few pixels: fall back on the full range
-            low, high = float(pixels.min()), float(pixels.max())
-            if high <= low:
-                return np.zeros_like(pixels)
-            scaled = (np.clip(pixels, low, high) - low) / (high - low) * 255
-            return scaled.astype(np.float32)
-        scale = ScaleIntensityRangePercentiles(
-            *self.percentiles, b_min=0.0, b_max=255.0, clip=True
-        )
-        return np.asarray(scale(pixels), dtype=np.float32)
 
-    def _affine_ras(self, study: Study, index: int | None) -> torch.Tensor | None:
-        if study.affine_lps is None:
-            return None
-        affine = FLIP_TO_RAS @ study.affine_lps
-        if index is not None:
-            shift = np.eye(4)
-            shift[0, 3] = index
-            affine = affine @ shift
-        return torch.from_numpy(affine)
+def _resized(pixels: torch.Tensor, grid: Grid, fill: float) -> torch.Tensor:
+    """Pad and resize turned and cropped pixels to the network's grid."""
+    from monai.transforms import Compose, Pad, Resize
 
-    def _compose(self, study: Study, shape: tuple[int, ...]) -> Compose:
-        """Orientation, physical padding and resize, as one invertible chain."""
-        from monai.transforms import Compose, Orientation, Resize, SpatialPad
+    from .smoothing import BorderSafeSmooth
 
-        from .smoothing import BorderSafeSmooth
-
-        spacing = list(study.spacing) if study.spacing is not None else [1.0] * 3
-        spacing = [1.0, *spacing] if len(spacing) == 2 else spacing
-        extent = list(shape)
-        steps: list[Any] = []
-        codes = study.codes
-        if codes is not None:
-            wanted = self._screen_codes(codes)
-            order = [_axis_of(codes, code) for code in wanted]
-            spacing = [spacing[a] for a in order]
-            extent = [extent[a] for a in order]
-            steps.append(Orientation(axcodes="".join(wanted), labels=None))
-        first = 0 if self.volumetric else 1
-        side = max(n * s for n, s in zip(extent[first:], spacing[first:], strict=True))
-        padded = [
-            max(n, round(side / s))
-            for n, s in zip(extent[first:], spacing[first:], strict=True)
+    # as skimage.transform.resize and MONAI choose it, but without dark borders
+    sigma = [
+        max(0.0, (n / m - 1) / 2) for n, m in zip(grid.padded, grid.size, strict=True)
+    ]
+    chain = Compose(
+        [
+            Pad(to_pad=[(0, 0), *grid.padding], mode="constant", value=fill),
+            BorderSafeSmooth(sigma),
+            Resize(spatial_size=grid.size, mode="trilinear", align_corners=False),
         ]
-        size = list(self.size) if self.volumetric else [1, *self.size]
-        padded = padded if self.volumetric else [1, *padded]
-        steps.append(SpatialPad(spatial_size=padded, mode="constant"))
-        # as skimage.transform.resize and MONAI choose it, but without dark borders
-        sigma = [max(0.0, (n / m - 1) / 2) for n, m in zip(padded, size, strict=True)]
-        steps.append(BorderSafeSmooth(sigma))
-        steps.append(Resize(spatial_size=size, mode="trilinear", align_corners=False))
-        return Compose(steps)
-
-    def _screen_codes(self, codes: tuple[str, str, str]) -> tuple[str, str, str]:
-        """Radiological directions for the grid, keeping the slice axis in place.
-
-        A 3-D network gets (superior, posterior, left); a 2-D one keeps the slice
-        axis the study has, since that axis is not mixed into the picture.
-        """
-        if self.volumetric:
-            return ("S", "P", "L")
-        return (codes[0], *screen_codes(codes))
-
-
-def _axis_of(codes: tuple[str, str, str], code: str) -> int:
-    return next(a for a, c in enumerate(codes) if c in (code, OPPOSITE[code]))
+    )
+    out: torch.Tensor = chain(pixels)
+    return out

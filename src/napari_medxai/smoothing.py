@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from monai.transforms import GaussianSmooth
 from monai.transforms.transform import Transform
 
 __all__ = ["BorderSafeSmooth"]
+
+MOST_KEPT = 2**20  # voxels: 4 MiB for each shape that is remembered
 
 
 class BorderSafeSmooth(Transform):  # type: ignore[misc]
@@ -24,13 +27,23 @@ class BorderSafeSmooth(Transform):  # type: ignore[misc]
     """
 
     def __init__(self, sigma: Sequence[float]) -> None:
-        self.sigma = list(sigma)
+        self.sigma = tuple(sigma)
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
         """Smooth a channel-first image (C, *spatial); its metadata stays."""
         if max(self.sigma) == 0:
             return img
-        smooth = GaussianSmooth(sigma=self.sigma)
-        inside = smooth(torch.ones_like(torch.as_tensor(img[:1]), dtype=torch.float32))
-        smoothed: torch.Tensor = smooth(img) / torch.as_tensor(inside)
+        shape = tuple(int(n) for n in img.shape[1:])
+        small = img[0].numel() <= MOST_KEPT
+        inside = (_inside_kept if small else _inside)(shape, self.sigma)
+        smoothed: torch.Tensor = GaussianSmooth(sigma=self.sigma)(img) / inside
         return smoothed
+
+
+def _inside(shape: tuple[int, ...], sigma: tuple[float, ...]) -> torch.Tensor:
+    """Weight of the kernel that lies inside, the same for all images of a shape."""
+    ones = torch.ones((1, *shape), dtype=torch.float32)
+    return torch.as_tensor(GaussianSmooth(sigma=sigma)(ones))
+
+
+_inside_kept = lru_cache(maxsize=8)(_inside)

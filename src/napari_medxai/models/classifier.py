@@ -23,6 +23,7 @@ __all__ = ["BUNDLED", "Classifier", "Prediction", "bundled", "load_model"]
 
 BUNDLED = Path(__file__).parent / "data"
 PRECISIONS = ("fp32", "bf16")
+FORWARD_BATCH = 16
 Progress = Callable[[int, int], None]
 
 
@@ -62,8 +63,9 @@ class Classifier:
         ``auto`` takes a GPU where there is one.
     precision : str
         ``fp32``, or ``bf16`` for bfloat16 autocast.
-    batch_size : int
-        Most images in one forward.
+    batch_size : int or None
+        Most images in one pass; None where saliency chooses by memory, and 16 for
+        predictions.
 
     Attributes
     ----------
@@ -80,7 +82,7 @@ class Classifier:
         digest: str,
         device: str = "auto",
         precision: str = "fp32",
-        batch_size: int = 32,
+        batch_size: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ModelError(f"precision '{precision}' is unknown; fp32 or bf16.")
@@ -156,8 +158,9 @@ class Classifier:
         """
         chunks = []
         with torch.inference_mode(), self.autocast():
-            for start in range(0, len(images), self.batch_size):
-                x = self.tensor(images[start : start + self.batch_size])
+            size = self.batch_size or FORWARD_BATCH
+            for start in range(0, len(images), size):
+                x = self.tensor(images[start : start + size])
                 if x.ndim == 4:
                     x = x.contiguous(memory_format=torch.channels_last)
                 chunks.append(self.module(x).double().cpu())
@@ -246,7 +249,7 @@ def load_model(
     device, precision : str
         See :class:`Classifier`.
     batch_size : int or "auto"
-        Most images in one forward; auto is 32.
+        Most images in one pass; auto chooses by memory.
 
     Returns
     -------
@@ -271,7 +274,7 @@ def load_model(
         digest=digest,
         device=device,
         precision=precision,
-        batch_size=32 if batch_size == "auto" else _positive(batch_size),
+        batch_size=None if batch_size == "auto" else _positive(batch_size),
     )
 
 

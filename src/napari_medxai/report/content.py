@@ -82,6 +82,8 @@ class ModelFacts:
         The data they were measured on, for example "the validation split that also
         chose the weights".
     sha256 : str
+    intensity : str
+        What its preprocessing does to the intensities, by modality.
     """
 
     name: str
@@ -94,6 +96,7 @@ class ModelFacts:
     limits: str = ""
     licence: str = ""
     sha256: str = ""
+    intensity: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +270,8 @@ class CasePicture:
     alt : str
         What is to be seen, for people who cannot see it; made up where "".
     plain : bool
-        True for the image without a map: nothing was measured.
+        True for the image without a map, and for what the network sees: nothing was
+        measured.
     missing : str
         Why there is no picture.
     aic_auc, sic_auc : float or None

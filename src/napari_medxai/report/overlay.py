@@ -42,10 +42,12 @@ from .lettering import (
     text_strip,
 )
 from .naming import is_safe, safe_name
+from .network import NETWORK_PICTURE, frame_seen, network_picture
 from .wording import significant
 
 __all__ = [
     "DISCLAIMER",
+    "case_pictures",
     "contact_sheet",
     "export_pictures",
     "export_pngs",
@@ -88,7 +90,8 @@ def overlay_picture(
         What is weaker than this percentile of the map is transparent, in [0, 100);
         0 shows the whole map.
     outline : bool
-        Whether the mask's border pixels are drawn.
+        Whether the mask's border pixels are drawn. What the network sees of a slice
+        that was cropped for it is framed in any case.
     colourbar : bool
         Whether a bar with the map's end values stands below; its gray part is what
         is transparent.
@@ -130,6 +133,7 @@ def overlay_picture(
     if outline and view.mask is not None and view.mask.any():
         width = max(1, round(min(rows, columns) / 400))
         canvas[border(resized_mask(view.mask, rows, columns), width)] = MASK_COLOUR
+    frame_seen(canvas, view.network)
     picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
     if letters and view.screen.letters is not None:
@@ -141,6 +145,27 @@ def overlay_picture(
         strips.append(_bar(scale, columns, words, value))
     strips += [text_strip(line, columns) for line in caption.splitlines()]
     return _stacked(picture, strips)
+
+
+def case_pictures(view: SliceView, *, size: int = 320) -> dict[str, Image.Image]:
+    """Draw what the report shows of a slice.
+
+    Parameters
+    ----------
+    view : SliceView
+    size : int
+        Pixels along the short side of each picture.
+
+    Returns
+    -------
+    dict of str to PIL.Image.Image
+        The slice alone under "", what the network sees under `NETWORK_PICTURE`, and
+        each map under its method.
+    """
+    pictures = {"": overlay_picture(view, None, size=size)}
+    if view.network is not None:
+        pictures[NETWORK_PICTURE] = network_picture(view, size=size)
+    return pictures | {m: overlay_picture(view, m, size=size) for m in view.maps}
 
 
 def contact_sheet(
