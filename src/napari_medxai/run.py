@@ -6,20 +6,22 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import report, saliency
 from .engine import evaluate
 from .errors import OutputError, UsageError
+from .export import explanations_of, export_token, exported
 from .facts import reader_notes, run_facts, run_json
 from .files import OUTPUT_MARKER, output_errors, write_atomically
 from .io import Case, find_cases
 from .models import Classifier, load_model
-from .options import BatchOptions, settings_of
-from .results import CaseError, CaseResult, Step
+from .options import BatchOptions, export_options, settings_of
+from .results import CaseError, CaseResult, Exported, Step
 from .settings import Settings
+from .study import Study
 
 __all__ = ["BatchOptions", "BatchResult", "BatchStep", "run"]
 
@@ -49,6 +51,8 @@ class BatchResult:
     summary : Summary
     stage_seconds : mapping of str to float
         Time by stage over all cases.
+    export_lines : tuple of str
+        What was exported and what could not be, in words.
     """
 
     out: Path
@@ -58,6 +62,7 @@ class BatchResult:
     n_resumed: int
     summary: report.Summary
     stage_seconds: Mapping[str, float]
+    export_lines: tuple[str, ...] = ()
 
     @property
     def status(self) -> int:
@@ -101,7 +106,12 @@ def run(
     """
     started, clock = time.time(), time.perf_counter()
     settings = settings_of(options)
-    found = find_cases(options.inputs, masks=options.masks, labels=options.labels)
+    found = find_cases(
+        options.inputs,
+        masks=options.masks,
+        labels=options.labels,
+        resample=options.resample,
+    )
     cases = found.cases[: options.limit]
     model = load_model(
         options.model,
@@ -118,7 +128,7 @@ def run(
         store.clear()
     store.sweep()
     ledger = _evaluate(cases, model, settings, store, options, progress)
-    stored = list(store.load_all(ledger.keys))
+    stored = [_with_exports(c, options) for c in store.load_all(ledger.keys)]
     errors = _all_errors(cases, ledger, stored)
     failed = len({e.case for e in errors})
     summary = report.summarise(
@@ -136,9 +146,8 @@ def run(
     report.write_summary(out / "summary.csv", summary)
     report.write_curves(out, stored, summary)
     report.write_errors(out / "errors.csv", errors)
-    exported = ledger.keys if "png" in options.export else []
-    store.publish(exported, out / "overlays")
-    notes = reader_notes(stored, found.skipped)
+    report.publish(store, stored, out, options.export)
+    notes = [*found.notes, *reader_notes(stored, found.skipped)]
     data = report.assemble(
         out,
         stored,
@@ -149,6 +158,7 @@ def run(
         presets=settings.presets,
         drawn=options.report_cases,
         overlays="png" in options.export,
+        exports=bool(export_options(options).kinds),
         notes=notes,
     )
     page = out / "report.html"
@@ -162,6 +172,7 @@ def run(
         ledger.resumed,
         summary,
         facts["stage_seconds"],
+        _export_lines(stored, options),
     )
 
 
@@ -216,15 +227,14 @@ def _evaluate(
         if progress is not None:
             progress(BatchStep(position[case.name], len(cases), case.name, step))
 
-    def known(key: str) -> bool:
-        return store.has(key, exported="png" in options.export)
+    def known(key: str, study: Study) -> bool:
+        return store.has(key, _tokens(study, options))
 
     for result in evaluate(cases, model, settings, known=known, progress=tell):
         if result.resumed:
             ledger.resumed += 1
         elif result.outcomes:
-            tell(result.case, Step("draw", fraction=1.0))
-            _keep(result, store, options, settings)
+            _keep(result, store, options, settings, model, tell)
         else:
             nothing = CaseError(
                 result.case.name, "explain", "StudyError", "nothing was measured."
@@ -236,31 +246,104 @@ def _evaluate(
     return ledger
 
 
+def _tokens(study: Study, options: BatchOptions) -> dict[str, str]:
+    how = export_options(options)
+    return {kind: export_token(study, kind, how) for kind in options.export}
+
+
 def _keep(
-    result: CaseResult, store: report.Store, options: BatchOptions, settings: Settings
+    result: CaseResult,
+    store: report.Store,
+    options: BatchOptions,
+    settings: Settings,
+    model: Classifier,
+    tell: Callable[[Case, Step], None],
 ) -> None:
     """Draw a finished case's pictures and make all of it durable at once."""
+    assert result.study is not None
     start = time.perf_counter()
+    tell(result.case, Step("draw", fraction=1.0))
     pictures: dict[str, bytes] = {}
-    exports: dict[str, bytes] = {}
+    for view in result.views:
+        drawn = report.case_pictures(view, size=PICTURE_SIZE)
+        for name, picture in drawn.items():
+            content = report.picture_bytes(picture)
+            pictures[report.picture_name(view.slice, name)] = content
+    seconds = {**result.seconds, "draw": time.perf_counter() - start}
+
+    def exports() -> Iterator[Exported]:
+        start = time.perf_counter()
+        if "png" in options.export:
+            yield from _pngs(result, settings)
+        yield from exported(
+            study,
+            explanations_of(
+                study,
+                result.outcomes,
+                model.classes,
+                result.provenance,
+                settings.parameters,
+            ),
+            export_options(options),
+            progress=lambda method: tell(
+                result.case, Step("export", method, fraction=1.0)
+            ),
+        )
+        seconds["export"] = time.perf_counter() - start
+
+    study = result.study
+    store.save(
+        replace(result, seconds=seconds), pictures, exports(), _tokens(study, options)
+    )
+
+
+def _pngs(result: CaseResult, settings: Settings) -> Iterator[Exported]:
     labels = {name: saliency.get(name).label for name in settings.methods}
     for view in result.views:
-        for method in (None, *view.maps):
-            drawn = report.overlay_picture(view, method, size=PICTURE_SIZE)
-            name = report.picture_name(view.slice, method or "")
-            pictures[name] = report.picture_bytes(drawn)
-        if "png" in options.export:
-            first = next(o for o in result.outcomes if o.slice == view.slice)
-            exports |= report.export_pictures(
-                report.overlay_stem(result.case.name, view.slice),
-                view,
-                tuple(view.maps),
-                labels=labels,
-                explained=f"{first.target_class} {first.probability:.2f}",
-            )
-    seconds = {**result.seconds, "draw": time.perf_counter() - start}
-    result = replace(result, seconds=seconds)
-    store.save(result, pictures, exports if "png" in options.export else None)
+        first = next(o for o in result.outcomes if o.slice == view.slice)
+        drawn = report.export_pictures(
+            report.overlay_stem(result.case.name, view.slice),
+            view,
+            tuple(view.maps),
+            labels=labels,
+            explained=f"{first.target_class} {first.probability:.2f}",
+        )
+        for name, content in drawn.items():
+            yield Exported("png", "", name, content)
+
+
+def _with_exports(case: report.StoredCase, options: BatchOptions) -> report.StoredCase:
+    """Say with a case's notes and errors what could not be exported this time."""
+    missing = [
+        one
+        for kind in options.export
+        for one in case.exports.get(kind, ())
+        if one.reason
+    ]
+    notes = dict.fromkeys(one.reason for one in missing if not one.failed)
+    errors = tuple(
+        CaseError(case.name, f"export {one.method}", "ExportError", one.reason)
+        for one in missing
+        if one.failed
+    )
+    return replace(case, notes=(*case.notes, *notes), errors=(*case.errors, *errors))
+
+
+def _export_lines(
+    stored: Sequence[report.StoredCase], options: BatchOptions
+) -> tuple[str, ...]:
+    kinds = export_options(options).kinds
+    records = [
+        one for case in stored for kind in kinds for one in case.exports.get(kind, ())
+    ]
+    if not records:
+        return ()
+    files = sum(bool(one.name) for one in records)
+    reasons = Counter(one.reason for one in records if one.reason)
+    return (
+        f"{files} files in {options.out / 'exports'}",
+        *(f"  {count} x {reason}" for reason, count in reasons.most_common(5)),
+    )
 
 
 def _stage_seconds(stored: Sequence[report.StoredCase]) -> dict[str, float]:

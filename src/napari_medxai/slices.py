@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from .display import Screen, window_image
 from .errors import ModelError, StudyError, UsageError
 from .models import Classifier
 from .preprocess import NetworkInput
-from .results import Outcome, SliceView
+from .results import NetworkView, Outcome, SliceView
 from .study import Study
 
 __all__ = [
@@ -87,6 +87,7 @@ class SliceJob:
     tensor: torch.Tensor
     probabilities: NDArray[np.float64]
     target: int
+    shared: saliency.Shared = field(default_factory=saliency.Shared)
 
 
 def job_of(
@@ -129,17 +130,18 @@ def saliency_map(
     chosen = dict(parameters)
     if model.card.target_layer is not None:
         chosen.setdefault("target_layer", model.card.target_layer)
-    with model.autocast():
-        result = saliency.compute(
-            name,
-            model.module,
-            job.tensor,
-            torch.tensor([job.target], device=model.device),
-            seed=seed,
-            progress=progress,
-            batch_size=model.batch_size,
-            **chosen,
-        )
+    result = saliency.compute(
+        name,
+        model.module,
+        job.tensor,
+        torch.tensor([job.target], device=model.device),
+        seed=seed,
+        progress=progress,
+        batch_size=model.batch_size,
+        precision="bf16" if model.precision == "bf16" else "fp32",
+        shared=job.shared,
+        **chosen,
+    )
     array: NDArray[np.float32] = result[0].float().cpu().numpy()
     return array
 
@@ -164,6 +166,7 @@ def views(
         by_slice.setdefault(outcome.slice, []).append(outcome)
     for index, own in by_slice.items():
         mask = slice_mask(study, index)
+        data = model.input(study, index)
         yield SliceView(
             slice=index,
             image=screen.turn(window_image(study, index)),
@@ -173,6 +176,7 @@ def views(
             ),
             maps={o.method: screen.turn(o.map) for o in own if o.map is not None},
             screen=screen,
+            network=NetworkView(data.image, data.padding, screen.turn(data.seen)),
         )
 
 

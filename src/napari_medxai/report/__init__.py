@@ -5,8 +5,15 @@ from __future__ import annotations
 from .assembly import assemble, overlay_stem
 from .content import MethodFacts, ModelFacts, ReportData, RunFacts
 from .html import render_report
-from .overlay import export_pictures, export_pngs, overlay_picture, picture_bytes
-from .store import Row, Store, StoredCase, picture_name
+from .overlay import (
+    case_pictures,
+    export_pictures,
+    export_pngs,
+    overlay_picture,
+    picture_bytes,
+)
+from .publishing import publish
+from .store import ExportRecord, Row, Store, StoredCase, picture_name
 from .summary import Summary, SummaryLine, summarise
 from .tables import (
     RESULT_COLUMNS,
@@ -20,6 +27,7 @@ from .tables import (
 __all__ = [
     "RESULT_COLUMNS",
     "SUMMARY_COLUMNS",
+    "ExportRecord",
     "MethodFacts",
     "ModelFacts",
     "ReportData",
@@ -30,12 +38,14 @@ __all__ = [
     "Summary",
     "SummaryLine",
     "assemble",
+    "case_pictures",
     "export_pictures",
     "export_pngs",
     "overlay_picture",
     "overlay_stem",
     "picture_bytes",
     "picture_name",
+    "publish",
     "render_report",
     "summarise",
     "write_curves",

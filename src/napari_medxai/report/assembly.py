@@ -27,6 +27,7 @@ from .content import (
     SvgFigure,
 )
 from .figures import bar_figure, curve_figure, save_figures, svg_text
+from .network import NETWORK_PICTURE, network_text
 from .overlay import safe_name
 from .store import Row, StoredCase
 from .summary import MIN_UNITS, Summary
@@ -62,6 +63,7 @@ def assemble(
     presets: Sequence[str],
     drawn: int,
     overlays: bool,
+    exports: bool = False,
     notes: Sequence[str] = (),
 ) -> ReportData:
     """Draw the figures into ``figures/`` and collect what the report says.
@@ -80,6 +82,8 @@ def assemble(
         Most slices that are drawn.
     overlays : bool
         Whether ``overlays/`` was written and can be linked.
+    exports : bool
+        Whether ``exports/`` was.
     notes : sequence of str
 
     Returns
@@ -90,7 +94,12 @@ def assemble(
     methods = [facts.name for facts in run.methods]
     labels = {facts.name: facts.label for facts in run.methods}
     chosen = _choose(units, methods, drawn, run.seed)
-    links = [*TABLES, *([Link(path="overlays/", text="overlays")] if overlays else [])]
+    links = list(TABLES)
+    if overlays:
+        links.append(Link(path="overlays/", text="overlays"))
+    if exports:
+        links.append(Link(path="exports/", text="the maps for other programs"))
+        links.append(Link(path="exports/exports.csv", text="what was exported"))
     return ReportData(
         title=title,
         run=replace(
@@ -309,6 +318,17 @@ def _block(
             link=f"overlays/{stem}_image.png" if overlays else "",
         )
     ]
+    network = _content(case, index, NETWORK_PICTURE)
+    if network:
+        pictures.append(
+            CasePicture(
+                title="What the network sees",
+                plain=True,
+                content=network,
+                mime="image/webp",
+                alt=network_text(case.name),
+            )
+        )
     for name in methods:
         row = next((r for r in rows if r.method == name), None)
         if row is None:

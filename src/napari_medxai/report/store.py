@@ -1,9 +1,9 @@
 """Finished cases on disk: each durable on its own, tables are made from them.
 
 A finished case is a folder ``.cases/KEY/`` with ``case.json`` (rows, knots of the
-curves, errors), its small pictures, and the pictures to export. It is written under
-another name and renamed, so that it is there whole or not at all. ``overlays/`` is
-made anew from the finished cases of a run, so that it never holds another run's.
+curves, errors), its small pictures, and its exports, a folder for each kind, with
+``exports.json``. It is written under another name and renamed, so that it is there
+whole or not at all. See `publishing` for what a run shows of the exports.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,16 @@ from typing import Any
 from napari_medxai.errors import OutputError
 from napari_medxai.files import output_errors
 from napari_medxai.metrics import InformationCurve, Localization
-from napari_medxai.results import CaseError, CaseResult, Outcome
+from napari_medxai.results import CaseError, CaseResult, Exported, Outcome
 
-__all__ = ["Row", "Store", "StoredCase"]
+from .network import NETWORK_PICTURE
+
+__all__ = ["EXPORTS", "UNFINISHED", "ExportRecord", "Row", "Store", "StoredCase"]
 
 FOLDER = ".cases"
 RECORD = "case.json"
-OVERLAYS = "overlays"
+EXPORTS = "exports"
+EXPORT_RECORD = "exports.json"
 UNFINISHED = ".unfinished-"
 
 
@@ -58,6 +61,16 @@ class Row:
         return self.label or self.target_class
 
 
+@dataclass(frozen=True)
+class ExportRecord:
+    """What became of one export: a file's name, or why there is none."""
+
+    method: str
+    name: str = ""
+    reason: str = ""
+    failed: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class StoredCase:
     """A finished case as it was stored.
@@ -73,6 +86,9 @@ class StoredCase:
     provenance : mapping
     pictures : mapping of (slice, method) to Path
         Small overlays; method "" is the plain image.
+    exports : mapping of str to tuple of ExportRecord
+        By kind; their files lie in `folder`/exports/KIND.
+    folder : Path
     """
 
     name: str
@@ -84,6 +100,8 @@ class StoredCase:
     seconds: Mapping[str, float]
     provenance: Mapping[str, Any]
     pictures: Mapping[tuple[int | None, str], Path] = field(default_factory=dict)
+    exports: Mapping[str, tuple[ExportRecord, ...]] = field(default_factory=dict)
+    folder: Path = Path()
 
 
 class Store:
@@ -104,20 +122,24 @@ class Store:
             if self.root.is_dir():
                 shutil.rmtree(self.root)
 
-    def has(self, key: str, *, exported: bool = False) -> bool:
+    def has(self, key: str, exports: Mapping[str, str] | None = None) -> bool:
         """Whether a finished, readable case of this key is there.
 
         Parameters
         ----------
         key : str
-        exported : bool
-            Whether it must have its pictures to export, too.
+        exports : mapping of str to str, optional
+            Tokens by the kind of export that it must have, made with these tokens.
         """
         try:
-            self.load(key)
+            case = self.load(key)
         except OutputError:
             return False
-        return not exported or (self.root / key / OVERLAYS).is_dir()
+        known = _tokens(self.root / key)
+        return all(
+            known.get(kind) == token and _whole(case, kind)
+            for kind, token in (exports or {}).items()
+        )
 
     def sweep(self) -> None:
         """Remove what a killed run left half-written."""
@@ -125,34 +147,12 @@ class Store:
             for path in self.root.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(path)
 
-    def publish(self, keys: Sequence[str], folder: Path) -> None:
-        """Make the folder of exported pictures anew, from these cases only.
-
-        Parameters
-        ----------
-        keys : sequence of str
-            Finished cases.
-        folder : Path
-            Replaced as a whole.
-        """
-        with output_errors(folder):
-            fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
-            fresh.chmod(0o755)
-            for key in keys:
-                for path in sorted((self.root / key / OVERLAYS).glob("*.png")):
-                    _link(path, fresh / path.name)
-            if folder.is_dir():
-                shutil.rmtree(folder)
-            if keys:
-                fresh.replace(folder)
-            else:
-                fresh.rmdir()
-
     def save(
         self,
         result: CaseResult,
         pictures: Mapping[str, bytes],
-        exports: Mapping[str, bytes] | None = None,
+        exports: Iterable[Exported] = (),
+        tokens: Mapping[str, str] | None = None,
     ) -> None:
         """Make a finished case durable.
 
@@ -161,29 +161,28 @@ class Store:
         result : CaseResult
         pictures : mapping of str to bytes
             WebP files by the names of :func:`picture_name`.
-        exports : mapping of str to bytes, optional
-            PNG files by their names in ``overlays/``.
+        exports : iterable of Exported
+            Taken one by one, so that one file at a time is in memory.
+        tokens : mapping of str to str, optional
+            What each kind of `exports` depends on besides the key. What an earlier
+            run exported of other kinds is kept.
 
         Raises
         ------
         OutputError
             If it cannot be written; nothing stands under the final name then.
         """
+        final = self.root / result.key
         with output_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
             try:
+                for name, content in pictures.items():
+                    _write(temporary / name, content)
+                _write_exports(temporary, final, exports, tokens or {})
+                # Last: only now the time that the exports took is known.
                 record = json.dumps(_record(result), allow_nan=False)
-                files = {RECORD: record.encode(), **pictures}
-                if exports is not None:
-                    (temporary / OVERLAYS).mkdir()
-                    files |= {f"{OVERLAYS}/{n}": c for n, c in exports.items()}
-                for name, content in files.items():
-                    with (temporary / name).open("wb") as file:
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
-                final = self.root / result.key
+                _write(temporary / RECORD, record.encode())
                 if final.exists():
                     shutil.rmtree(final)
                 temporary.replace(final)
@@ -215,10 +214,64 @@ class Store:
             yield self.load(key)
 
 
-def _link(source: Path, target: Path) -> None:
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_exports(
+    folder: Path,
+    before: Path,
+    exports: Iterable[Exported],
+    tokens: Mapping[str, str],
+) -> None:
+    """Write exports, and keep those of other kinds that an earlier run made."""
+    known = _export_record(before)
+    record: dict[str, Any] = {
+        kind: {"token": token, "files": []} for kind, token in tokens.items()
+    }
+    for one in exports:
+        if one.name:
+            (folder / EXPORTS / one.kind).mkdir(parents=True, exist_ok=True)
+            _write(folder / EXPORTS / one.kind / one.name, one.content)
+        entry = ExportRecord(one.method, one.name, one.reason, one.failed)
+        record[one.kind]["files"].append(asdict(entry))
+    for kind in known.keys() - record.keys():
+        kept = before / EXPORTS / kind
+        if kept.is_dir():
+            shutil.copytree(kept, folder / EXPORTS / kind, copy_function=link)
+        record[kind] = known[kind]
+    if record:
+        _write(folder / EXPORT_RECORD, json.dumps(record).encode())
+
+
+def _export_record(folder: Path) -> dict[str, Any]:
+    """Read ``exports.json``; what is missing or damaged counts as nothing exported."""
+    try:
+        data = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _tokens(folder: Path) -> dict[str, str]:
+    return {kind: str(d.get("token")) for kind, d in _export_record(folder).items()}
+
+
+def _whole(case: StoredCase, kind: str) -> bool:
+    """Whether every file that was exported is still there."""
+    folder = case.folder / EXPORTS / kind
+    return all(
+        (folder / one.name).is_file() for one in case.exports.get(kind, ()) if one.name
+    )
+
+
+def link(source: str | Path, target: str | Path) -> None:
     """Link where the file system can, else copy."""
     try:
-        target.hardlink_to(source)
+        Path(target).hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
 
@@ -287,7 +340,9 @@ def _row_record(outcome: Outcome) -> dict[str, Any]:
 def _case(key: str, data: Mapping[str, Any], folder: Path) -> StoredCase:
     rows = tuple(_row(data, row) for row in data["rows"])
     pictures = {}
-    for index, method in {(r.slice, m) for r in rows for m in ("", r.method)}:
+    for index, method in {
+        (r.slice, m) for r in rows for m in ("", NETWORK_PICTURE, r.method)
+    }:
         path = folder / picture_name(index, method)
         if path.is_file():
             pictures[index, method] = path
@@ -301,6 +356,11 @@ def _case(key: str, data: Mapping[str, Any], folder: Path) -> StoredCase:
         seconds=data["seconds"],
         provenance=data["provenance"],
         pictures=pictures,
+        exports={
+            kind: tuple(ExportRecord(**one) for one in made["files"])
+            for kind, made in _export_record(folder).items()
+        },
+        folder=folder,
     )
 
 

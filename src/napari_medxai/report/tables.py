@@ -18,10 +18,12 @@ from .store import Row, StoredCase
 from .summary import LOCALIZATION, Summary
 
 __all__ = [
+    "EXPORT_COLUMNS",
     "RESULT_COLUMNS",
     "SUMMARY_COLUMNS",
     "write_curves",
     "write_errors",
+    "write_exports",
     "write_results",
     "write_summary",
 ]
@@ -83,6 +85,7 @@ CURVE_COLUMNS = (
     "y_high",
 )
 ERROR_COLUMNS = ("case", "stage", "error", "detail")
+EXPORT_COLUMNS = ("case", "method", "format", "file", "reason")
 CURVE_STEP = 10  # every tenth of the 1001 points: what a plot can show
 
 
@@ -106,6 +109,11 @@ def write_errors(path: Path, errors: Sequence[CaseError]) -> None:
             for e in errors
         ),
     )
+
+
+def write_exports(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write ``exports/exports.csv``: a line for each file, or why there is none."""
+    _write(path, EXPORT_COLUMNS, rows)
 
 
 def write_curves(folder: Path, cases: Sequence[StoredCase], summary: Summary) -> None:
