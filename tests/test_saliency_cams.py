@@ -332,17 +332,14 @@ class Tokens(nn.Module):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_transformers_are_refused_rather_than_guessed(channels_last):
-    with pytest.raises(MethodError, match=r"gradcam: .*'norm'.*target_layer"):
-        saliency.compute("gradcam", Tokens(channels_last), torch.rand(1, 2, 16, 16), 0)
-    named = saliency.compute(
-        "gradcam",
-        Tokens(channels_last),
-        torch.rand(1, 2, 16, 16),
-        0,
-        target_layer="patches",
-    )
-    assert named.shape == (1, 16, 16)
+def test_tokens_are_read_as_the_grid_of_their_patches(channels_last):
+    network, x = Tokens(channels_last), torch.rand(1, 2, 16, 16)
+    assert saliency.find_target_layer(network, x) == "norm"
+    for name in ("gradcam", "gradcam_pp", "scorecam"):
+        found = saliency.compute(name, network, x, 0)
+        assert found.shape == (1, 16, 16)
+        again = saliency.compute(name, network, x, 0, target_layer="norm")
+        assert torch.equal(found, again)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,12 @@ NETWORK_METHODS = tuple(
 )
 QUICK = {
     "smoothgrad": {"samples": 3},
-    "integrated_gradients": {"steps": 3},
-    "guided_ig": {"steps": 4},
+    "smoothgrad_ig": {"samples": 2, "steps": 3},
+    "integrated_gradients": {"steps": 4},
+    "guided_ig": {"steps": 5},
+    "blur_ig": {"steps": 4, "max_sigma": 3.0},
     "xrai": {"steps": 3, "min_pixel_diff": 5, "dilation": 1},
+    "fast_xrai": {"steps": 3, "min_pixel_diff": 5, "dilation": 1},
 }
 
 
@@ -132,7 +135,7 @@ def test_contract(name, dims):
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-7)
     again = saliency.compute(name, network, x, target, batch_size=2, **quick)
     assert torch.equal(together, again)
-    if name in ("random", "smoothgrad"):
+    if name in ("random", "smoothgrad", "smoothgrad_ig"):
         other = saliency.compute(name, network, x, target, seed=1, **quick)
         assert not torch.allclose(together, other)
 

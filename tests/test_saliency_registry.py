@@ -33,7 +33,10 @@ def fresh_registry(monkeypatch):
     """A copy of the registry that forgets what a test adds."""
     saliency.methods()
     state = SimpleNamespace(
-        methods=dict(registry._state.methods), builtin_loaded=True, plugins_loaded=True
+        methods=dict(registry._state.methods),
+        adapted=dict(registry._state.adapted),
+        builtin_loaded=True,
+        plugins_loaded=True,
     )
     monkeypatch.setattr(registry, "_state", state)
     return state
@@ -44,6 +47,8 @@ def test_names_groups_and_order():
     assert saliency.groups()["core"] == CORE
     assert saliency.groups()["baselines"] == ("random", "edge", "center")
     assert saliency.groups()["all"] == saliency.methods()
+    assert list(saliency.groups())[-2:] == ["captum:all", "gradcam:all"]
+    assert not any(":" in name for name in saliency.methods())
 
 
 def test_order_does_not_depend_on_what_was_imported_first():
@@ -63,6 +68,38 @@ def test_resolve_takes_groups_and_names_once():
     assert saliency.resolve("core,edge") == (*CORE, "edge")
     assert saliency.resolve("baselines,core")[:3] == ("random", "edge", "center")
     assert saliency.resolve(["xrai", "random,xrai"]) == ("xrai", "random")
+    mixed = "gradcam,captum:Saliency,gradcam:all"
+    cams = saliency.groups()["gradcam:all"]
+    assert saliency.resolve(mixed) == ("gradcam", "captum:Saliency", *cams)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("captum:Saliencey", "captum:Saliency"),
+        ("gradcam:HiresCAM", "gradcam:HiResCAM"),
+    ],
+)
+def test_names_of_other_libraries_are_known(name, near):
+    for look in (saliency.get, saliency.resolve):
+        with pytest.raises(MethodError, match=f"did you mean '{near}'"):
+            look(name)
+    assert saliency.get(near).name == near
+    assert saliency.get(near) is saliency.get(near)
+
+
+def test_methods_of_other_libraries_are_described():
+    for group in ("captum:all", "gradcam:all"):
+        for name in saliency.groups()[group]:
+            method = saliency.get(name)
+            assert method.name == name
+            assert method.needs_network
+            assert method.summary.endswith(".")
+            assert method.label.startswith(name.partition(":")[2])
+            library = "captum 0." if group == "captum:all" else "grad-cam 1."
+            assert method.reference.startswith(library)
+            with pytest.raises(TypeError):
+                method.parameters["new"] = 1
 
 
 @pytest.mark.parametrize("text", ["", " , ", "gradcan", "core,gradcan"])
@@ -186,6 +223,10 @@ def test_decorator_returns_the_function_and_registers_it(fresh_registry):
         def core(session, x, target):
             """Take a group's name."""
 
+    for name in ("gradcam:GradCAM", "gradcam:mine", "captum:all", "a,b", "a=b"):
+        with pytest.raises(MethodError, match="cannot name"):
+            saliency.method(name, label="x", family="cam", reference="x")(ones)
+
 
 @pytest.mark.parametrize(
     ("returned", "said"),
@@ -215,6 +256,9 @@ plugin_method = dataclasses.replace(
 )
 
 
+shadowing_method = dataclasses.replace(plugin_method, name="captum:Saliency")
+
+
 def undecorated(session, x, target):
     """Not registered."""
 
@@ -226,13 +270,17 @@ def test_entry_points(fresh_registry, monkeypatch):
         EntryPoint("good", f"{here}:plugin_method", group),
         EntryPoint("missing", "no_such_package_at_all:f", group),
         EntryPoint("plain", f"{here}:undecorated", group),
+        EntryPoint("shadow", f"{here}:shadowing_method", group),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     fresh_registry.plugins_loaded = False
     with pytest.warns(RuntimeWarning) as caught:
         names = saliency.methods()
     texts = [str(warning.message) for warning in caught]
-    assert len(texts) == 2
+    assert len(texts) == 3
+    assert "'shadow'" in texts[2]
+    assert "begins with captum:" in texts[2]
+    assert saliency.get("captum:Saliency").function is not _plugin
     assert "'missing'" in texts[0]
     assert "no_such_package_at_all" in texts[0]
     assert "'plain'" in texts[1]

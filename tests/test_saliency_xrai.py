@@ -12,9 +12,14 @@ from skimage.transform import resize
 from torch import nn
 
 from napari_medxai import saliency
+from napari_medxai.errors import MethodError
 from napari_medxai.saliency import segments as segments_module
-from napari_medxai.saliency.segments import dilated_segments, label_images
-from napari_medxai.saliency.xrai import rank_segments
+from napari_medxai.saliency.ranking import rank_segments, rank_segments_fast
+from napari_medxai.saliency.segments import (
+    dilated_segments,
+    image_segments,
+    label_images,
+)
 
 
 class Linear(nn.Module):
@@ -28,12 +33,12 @@ class Linear(nn.Module):
         return torch.einsum("bc...,kc...->bk", x, self.weights)
 
 
-def slow_rank(attribution, masks, least):
+def slow_rank(attribution, masks, least, area=1.0):
     """Boolean masks, everything counted anew in each round."""
     result = np.full(attribution.shape, np.nan)
     covered = np.zeros(attribution.shape, bool)
     left = list(masks)
-    while True:
+    while covered.mean() <= area:
         left = [mask for mask in left if (mask & ~covered).sum() >= least]
         if not left:
             break
@@ -44,6 +49,30 @@ def slow_rank(attribution, masks, least):
     if not covered.all():
         result[~covered] = attribution[~covered].mean()
     return result
+
+
+def slow_fast_rank(attribution, masks, least):
+    """Ranked once by the mean over all of each mask."""
+    result = np.full(attribution.shape, np.nan)
+    for mask in sorted(masks, key=lambda mask: -attribution[mask].mean()):
+        new = mask & np.isnan(result)
+        if new.sum() >= least:
+            result[new] = attribution[new].mean()
+    left = np.isnan(result)
+    if left.any():
+        result[left] = attribution[left].mean()
+    return result
+
+
+def rectangles(rng, shape, count):
+    masks = []
+    for _ in range(count):
+        top, left = rng.integers(0, 10, 2)
+        height, width = rng.integers(1, 9, 2)
+        mask = np.zeros(shape, bool)
+        mask[top : top + height, left : left + width] = True
+        masks.append(mask)
+    return masks
 
 
 def blobs(shape, seed=0):
@@ -91,25 +120,27 @@ def slow_masks(image):
 def test_ranking(seed, least):
     rng = np.random.default_rng(seed)
     attribution = rng.normal(size=(11, 13))
-    masks = []
-    for _ in range(25):
-        top, left = rng.integers(0, 10, 2)
-        height, width = rng.integers(1, 9, 2)
-        mask = np.zeros(attribution.shape, bool)
-        mask[top : top + height, left : left + width] = True
-        masks.append(mask)
-    got = rank_segments(attribution, [np.flatnonzero(m) for m in masks], least)
-    expected = slow_rank(attribution, masks, least)
-    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
-    # What is spread over the segments is the attribution, all of it.
+    masks = rectangles(rng, attribution.shape, 25)
+    pixels = [np.flatnonzero(mask) for mask in masks]
+    exact = {"rtol": 1e-12, "atol": 1e-14}
+    for area in (1.0, 0.4, 0.0):
+        got = rank_segments(attribution, pixels, least, area_threshold=area)
+        expected = slow_rank(attribution, masks, least, area)
+        np.testing.assert_allclose(got, expected, **exact)
+        # What is spread over the segments is the attribution, all of it.
+        assert got.sum() == pytest.approx(attribution.sum())
+    got = rank_segments_fast(attribution, pixels, least)
+    expected = slow_fast_rank(attribution, masks, least)
+    np.testing.assert_allclose(got, expected, **exact)
     assert got.sum() == pytest.approx(attribution.sum())
 
 
 def test_ranking_without_a_usable_segment_is_the_mean():
     attribution = np.arange(12.0).reshape(3, 4)
     for segments in ([], [np.array([0, 1])]):
-        got = rank_segments(attribution, segments, 5)
-        np.testing.assert_allclose(got, np.full((3, 4), 5.5))
+        for rank in (rank_segments, rank_segments_fast):
+            got = rank(attribution, segments, 5)
+            np.testing.assert_allclose(got, np.full((3, 4), 5.5))
 
 
 @pytest.mark.parametrize("radius", [0, 1, 5])
@@ -156,10 +187,9 @@ def test_whole_method_in_the_plane(shape):
 
 
 @pytest.mark.parametrize("reduce", ["max", "sum", "abs_sum"])
-def test_baselines_and_reductions(reduce, monkeypatch):
+def test_baselines_and_reductions(reduce):
     image = blobs((24, 24), seed=3)
     labels = [np.arange(576).reshape(24, 24) // n for n in (72, 60)]
-    monkeypatch.setattr("napari_medxai.saliency.xrai.label_images", lambda _: labels)
     weights = np.random.default_rng(2).normal(size=(1, 2, 24, 24))
     network = Linear(torch.from_numpy(weights))
     merge = {
@@ -181,12 +211,72 @@ def test_baselines_and_reductions(reduce, monkeypatch):
             steps=2,
             baseline=given,
             reduce=reduce,
-            dilation=0,
+            segments=torch.from_numpy(np.stack(masks)),
             min_pixel_diff=10,
         )
         attribution = merge(ig_of_a_linear_network(image, weights[0], baselines))
         expected = slow_rank(attribution, masks, 10)
         np.testing.assert_allclose(got[0].numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_attribution_can_be_given():
+    image = torch.from_numpy(blobs((24, 24), seed=3))[None]
+    given = torch.from_numpy(np.random.default_rng(4).normal(size=(1, 2, 24, 24)))
+    masks = rectangles(np.random.default_rng(5), (24, 24), 12)
+    segments = torch.from_numpy(np.stack(masks))
+    network = Linear(torch.zeros(1, 2, 24, 24, dtype=torch.float64))
+    merged = given[0].amax(0).numpy()
+    for name, expected in (
+        ("xrai", slow_rank(merged, masks, 5)),
+        ("fast_xrai", slow_fast_rank(merged, masks, 5)),
+    ):
+        got = saliency.compute(
+            name,
+            network,
+            image,
+            0,
+            attribution=given,
+            segments=segments,
+            min_pixel_diff=5,
+        )
+        np.testing.assert_allclose(got[0].numpy(), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(MethodError, match="xrai: segments must be a bool tensor"):
+        saliency.compute("xrai", network, image, 0, segments=segments[:, 1:])
+    with pytest.raises(MethodError, match="xrai: attribution must be a tensor"):
+        saliency.compute("xrai", network, image, 0, attribution=given[:, :1])
+
+
+def test_fast_is_said_to_approximate():
+    assert saliency.get("fast_xrai").approximates == "xrai"
+    assert saliency.get("xrai").approximates is None
+
+
+def test_integrals_and_segments_are_shared():
+    """The second method passes no image and gives what it gives alone."""
+    image = torch.from_numpy(blobs((24, 24), seed=3))[None].float()
+    network = Linear(
+        torch.from_numpy(np.random.default_rng(2).normal(size=(1, 2, 24, 24))).float()
+    )
+    passed = []
+    network.register_forward_hook(lambda _, args, __: passed.append(len(args[0])))
+    shared = saliency.Shared()
+    saliency.compute("xrai", network, image, 0, steps=4, batch_size=4, shared=shared)
+    assert sum(passed) == 8
+    told = []
+    got = saliency.compute(
+        "fast_xrai",
+        network,
+        image,
+        0,
+        steps=4,
+        batch_size=4,
+        shared=shared,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert sum(passed) == 8
+    assert told[-1] == (8, 8)
+    alone = saliency.compute("fast_xrai", network, image, 0, steps=4, batch_size=4)
+    torch.testing.assert_close(got, alone, rtol=0, atol=0)
 
 
 def test_volume():
@@ -237,6 +327,9 @@ def test_label_images_cover_every_pixel():
     for image in (blobs((30, 20)), blobs((6, 10, 9))):
         found = label_images(image)
         assert len(found) == 6
+        pixels = [p for labels in found for p in dilated_segments(labels, 2)]
+        both = zip(pixels, image_segments(image, 2), strict=True)
+        assert all(np.array_equal(one, other) for one, other in both)
         for labels in found:
             assert labels.shape == image.shape[1:]
             assert labels.min() >= 0

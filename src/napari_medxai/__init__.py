@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import metrics, saliency
+    from . import export, metrics, saliency
     from .engine import Settings, evaluate, evaluate_study, explain
     from .errors import MedXAIError, StudyError
     from .io import load_study, series
@@ -28,6 +28,7 @@ __all__ = [
     "evaluate",
     "evaluate_study",
     "explain",
+    "export",
     "load_model",
     "load_study",
     "metrics",
@@ -52,7 +53,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load public names on first use (PEP 562)."""
-    if name in ("metrics", "saliency"):
+    if name in ("export", "metrics", "saliency"):
         return importlib.import_module(f".{name}", __name__)
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name], __name__), name)

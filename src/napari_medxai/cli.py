@@ -1,4 +1,4 @@
-"""``napari-medxai batch | train | models | methods``."""
+"""``napari-medxai batch | train | fetch | models | methods``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ USAGE = """usage: napari-medxai COMMAND ...
 commands:
   batch INPUT... --out DIR        explain and measure studies, write a report
   train DATA --arch NAME --out DIR   train a classifier
+  fetch cheng [--out DIR]         download the paper's brain slices
   models                          the bundled classifiers
-  methods                         the saliency methods
+  methods [NAME or GROUP ...]     the saliency methods; of those named, parameters
 
 napari-medxai COMMAND --help says more. For research use only.
 """
@@ -30,10 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .train import main as train
 
         return train(rest)
+    if command == "fetch":
+        from .fetch import main as fetch
+
+        return fetch(rest)
     if command == "models":
         return _models()
     if command == "methods":
-        return _methods()
+        return _methods(rest)
     print(USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
     return 0 if command in ("-h", "--help") else 2
 
@@ -47,12 +52,27 @@ def _models() -> int:
     return 0
 
 
-def _methods() -> int:
+def _methods(names: Sequence[str]) -> int:
     from . import saliency
+    from .errors import MethodError
+    from .saliency.parameters import described
 
-    for name in saliency.methods():
+    try:
+        chosen = saliency.resolve(list(names) or "all")
+    except MethodError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name in chosen:
         method = saliency.get(name)
-        print(f"{name:22} {method.label}. {method.reference}")
+        about = method.approximates
+        note = f" An approximation of {about}." if about else ""
+        print(f"{name:24} {method.label}. {method.reference}.{note}")
+        if names:
+            print(f"    {method.summary}")
+            for line in described(method):
+                print(f"    {line}")
+    if not names:
+        print("Groups: core, baselines, all, captum:all, gradcam:all.")
     return 0
 
 

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 from .registry import Method, get, groups, method, methods, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
 
+    from .network import Precision
+    from .shared import Shared
+
 __all__ = [
     "Method",
+    "Shared",
     "compute",
     "find_target_layer",
     "get",
@@ -29,6 +33,15 @@ __all__ = [
     "methods",
     "resolve",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch on first use (PEP 562)."""
+    if name == "Shared":
+        from .shared import Shared
+
+        return Shared
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def compute(
@@ -40,7 +53,9 @@ def compute(
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
     batch_size: int | None = None,
-    target_layer: str | None = None,
+    precision: Precision = "fp32",
+    shared: Shared | None = None,
+    target_layer: str | Sequence[str] | None = None,
     **parameters: Any,
 ) -> torch.Tensor:
     """Compute the saliency maps of a batch of images.
@@ -67,11 +82,19 @@ def compute(
         raise :class:`~napari_medxai.errors.Cancelled`, which is passed on once the
         network is restored.
     batch_size
-        Images per pass through the network; 32 where None.
+        Images per pass through the network; chosen by memory where None, and halved
+        where memory runs out.
+    precision
+        ``"fp32"`` computes in the network's own type; ``"bf16"`` under bfloat16
+        autocast, faster where the processor has it, and less exact.
+    shared
+        What several methods of one image need alike (:class:`Shared`): give the same
+        one to each call, and integrated gradients, segments and activations are
+        computed once. Make a new one when the network's weights have changed.
     target_layer
-        Dotted name of the layer that the class activation maps read; found
-        automatically where None (:func:`find_target_layer`). Other methods take no
-        notice of it.
+        Dotted name of the layer that the class activation maps read, or several;
+        found automatically where None (:func:`find_target_layer`). Other methods
+        take no notice of it.
     **parameters
         The method's own parameters, see :attr:`Method.parameters`.
 
@@ -97,6 +120,8 @@ def compute(
         seed=seed,
         progress=progress,
         batch_size=batch_size,
+        precision=precision,
+        shared=shared,
         target_layer=target_layer,
         parameters=parameters,
     )
@@ -116,7 +141,8 @@ def find_target_layer(module: torch.nn.Module, x: torch.Tensor) -> str:
     -------
     str
         Dotted name of the last module, in order of execution and before global
-        pooling, whose output is a feature map.
+        pooling, whose output is a feature map that the logits depend on. Tokens of a
+        transformer are read as the grid of their patches.
 
     Raises
     ------
@@ -127,4 +153,4 @@ def find_target_layer(module: torch.nn.Module, x: torch.Tensor) -> str:
     from .network import Session, held
 
     with held(module):
-        return find(Session("target layer", module), x)
+        return find(Session("target layer", module), x).name

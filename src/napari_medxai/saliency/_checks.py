@@ -14,6 +14,7 @@ from .network import Session
 __all__ = [
     "Baseline",
     "Reduce",
+    "RegionReduce",
     "baseline_like",
     "choice",
     "count",
@@ -22,7 +23,8 @@ __all__ = [
 ]
 
 Baseline = float | Tensor
-Reduce = Literal["abs_sum", "sum", "max"]
+Reduce = Literal["abs_sum", "sum"]
+RegionReduce = Literal["max", "sum", "abs_sum"]
 
 
 def count(session: Session, name: str, value: object, *, least: int = 1) -> int:

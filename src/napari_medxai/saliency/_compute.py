@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from napari_medxai.errors import MethodError
 
-from .network import DEFAULT_BATCH_SIZE, Session, held
-from .registry import Method, closest
+from .network import Precision, Session, held
+from .parameters import unknown_parameter
+from .registry import Method
+from .shared import Shared
 
 __all__ = ["run"]
 
@@ -25,15 +27,19 @@ def run(
     seed: int,
     progress: Callable[[int, int], object] | None,
     batch_size: int | None,
-    target_layer: str | None,
+    precision: Precision,
+    shared: Shared | None,
+    target_layer: str | Sequence[str] | None,
     parameters: Mapping[str, Any],
 ) -> Tensor:
     """Run one method; see :func:`napari_medxai.saliency.compute`."""
     chosen = _parameters(method, target_layer, parameters)
-    if batch_size is None:
-        batch_size = DEFAULT_BATCH_SIZE
-    elif isinstance(batch_size, bool) or batch_size < 1:
+    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
         raise MethodError(f"{method.name}: batch_size must be at least 1")
+    if precision not in ("fp32", "bf16"):
+        raise MethodError(
+            f"{method.name}: precision must be 'fp32' or 'bf16', not {precision!r}"
+        )
     if method.needs_network and not isinstance(module, nn.Module):
         raise MethodError(
             f"{method.name}: needs a torch.nn.Module, got {type(module).__name__}"
@@ -43,10 +49,13 @@ def run(
             method.name,
             module if method.needs_network else None,
             batch_size=batch_size,
+            precision=precision,
             seed=seed,
             progress=progress,
+            shared=shared,
         )
         images = _images(session, x)
+        session.example = images[:1]
         result = method.function(
             session, images, _targets(session, target, len(images)), **chosen
         )
@@ -60,16 +69,13 @@ def run(
 
 
 def _parameters(
-    method: Method, target_layer: str | None, given: Mapping[str, Any]
+    method: Method,
+    target_layer: str | Sequence[str] | None,
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
     for name in given:
         if name not in method.parameters:
-            known = tuple(method.parameters)
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise MethodError(
-                f"{method.name} has no parameter {name!r}{closest(name, known)}; "
-                f"{takes}"
-            )
+            raise unknown_parameter(method, name)
     chosen = dict(given)
     if "target_layer" in method.parameters and target_layer is not None:
         chosen["target_layer"] = target_layer

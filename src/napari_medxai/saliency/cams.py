@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layers import activations_and_gradients, find
+from .layers import Layer, Layers, activations_and_gradients, located
 from .network import Session
 from .registry import method
 
-__all__ = ["gradcam", "gradcam_pp", "upsampled"]
+__all__ = ["averaged", "gradcam", "gradcam_pp", "upsampled"]
 
 
 @method(
@@ -22,7 +22,7 @@ __all__ = ["gradcam", "gradcam_pp", "upsampled"]
     reference="Selvaraju et al. 2017, arXiv:1610.02391",
 )
 def gradcam(
-    session: Session, x: Tensor, target: Tensor, *, target_layer: str | None = None
+    session: Session, x: Tensor, target: Tensor, *, target_layer: Layers = None
 ) -> Tensor:
     """ReLU of the feature maps weighted by their mean gradient.
 
@@ -31,7 +31,8 @@ def gradcam(
     session, x, target
         See :mod:`~napari_medxai.saliency.registry`.
     target_layer
-        Dotted name of the layer; None for the last feature map.
+        Dotted name of the layer; None for the last feature map. Of several names,
+        the maps are averaged, each divided by its maximum.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def gradcam(
     reference="Chattopadhay et al. 2018, arXiv:1710.11063, eq. 19",
 )
 def gradcam_pp(
-    session: Session, x: Tensor, target: Tensor, *, target_layer: str | None = None
+    session: Session, x: Tensor, target: Tensor, *, target_layer: Layers = None
 ) -> Tensor:
     """ReLU of the feature maps weighted by their positive gradients.
 
@@ -60,7 +61,8 @@ def gradcam_pp(
     session, x, target
         See :mod:`~napari_medxai.saliency.registry`.
     target_layer
-        Dotted name of the layer; None for the last feature map.
+        Dotted name of the layer; None for the last feature map. Of several names,
+        the maps are averaged, each divided by its maximum.
 
     Returns
     -------
@@ -78,15 +80,40 @@ def upsampled(
     return F.interpolate(maps, size=sizes, mode=mode, align_corners=align_corners)
 
 
+def averaged(maps: Sequence[Tensor]) -> Tensor:
+    """Average the maps (B, *spatial) of several layers.
+
+    Layers have scales of their own, and the largest would hide the others: each
+    image's map is divided by its maximum first. A map that is zero everywhere stays
+    zero. One layer's map is returned as it is.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    scaled = []
+    for values in maps:
+        peak = values.amax(dim=tuple(range(1, values.ndim)), keepdim=True)
+        scaled.append(values / torch.where(peak > 0, peak, 1.0))
+    return torch.stack(scaled).mean(dim=0)
+
+
 def _cam(
     session: Session,
     x: Tensor,
     target: Tensor,
-    target_layer: str | None,
+    target_layer: Layers,
     weigh: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    session.expect(len(x) + (target_layer is None))
-    layer = find(session, x) if target_layer is None else target_layer
+    layers = located(session, x, target_layer, passes=len(x))
+    return averaged([_of_layer(session, x, target, layer, weigh) for layer in layers])
+
+
+def _of_layer(
+    session: Session,
+    x: Tensor,
+    target: Tensor,
+    layer: Layer,
+    weigh: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
     parts = []
     for maps, gradient in activations_and_gradients(session, x, target, layer):
         weights = weigh(maps, gradient)

@@ -6,6 +6,8 @@ network's device and the classes (B,), and returns maps (B, *spatial). Its
 keyword-only arguments are its parameters; forms and ``--set`` are derived from them.
 
 Other packages add methods through the entry-point group ``napari_medxai.saliency``.
+The methods of captum and pytorch-grad-cam, ``captum:NAME`` and ``gradcam:NAME``, are
+imported when one is named, and never before.
 """
 
 from __future__ import annotations
@@ -22,16 +24,27 @@ from typing import Any, Literal, TypeVar
 
 from napari_medxai.errors import MethodError
 
-__all__ = ["Family", "Method", "get", "groups", "method", "methods", "resolve"]
+__all__ = [
+    "ADAPTERS",
+    "Family",
+    "Method",
+    "get",
+    "groups",
+    "method",
+    "methods",
+    "resolve",
+]
 
 ENTRY_POINT_GROUP = "napari_medxai.saliency"
 BUILTIN_MODULES = (
     "gradients",
     "paths",
     "guided_ig",
+    "blur_ig",
     "xrai",
     "cams",
     "scorecam",
+    "recipro_cam",
     "baselines",
 )
 CORE = (
@@ -46,6 +59,10 @@ CORE = (
     "random",
 )
 BASELINES = ("random", "edge", "center")
+# Prefixes of the methods of other libraries. Their groups are not called by the
+# prefix alone: Grad-CAM itself is ``gradcam``.
+ADAPTERS = ("captum", "gradcam")
+GROUPS = ("core", "baselines", "all", *(f"{prefix}:all" for prefix in ADAPTERS))
 
 Family = Literal["gradient", "path", "region", "cam", "baseline", "other"]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -71,6 +88,8 @@ class Method:
         Its parameters and their defaults, from the function's signature.
     needs_network
         Whether it looks at the network at all.
+    approximates
+        The method that it approximates; None for methods in their own right.
     """
 
     name: str
@@ -80,6 +99,7 @@ class Method:
     function: Callable[..., Any]
     parameters: Mapping[str, Any]
     needs_network: bool
+    approximates: str | None = None
 
     @property
     def summary(self) -> str:
@@ -92,6 +112,7 @@ class _State:
 
     def __init__(self) -> None:
         self.methods: dict[str, Method] = {}
+        self.adapted: dict[str, dict[str, Method]] = {}
         self.builtin_loaded = False
         self.plugins_loaded = False
 
@@ -106,12 +127,13 @@ def method(
     family: Family,
     reference: str,
     needs_network: bool = True,
+    approximates: str | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function as a saliency method; returns the function unchanged.
 
     Parameters
     ----------
-    name, label, family, reference, needs_network
+    name, label, family, reference, needs_network, approximates
         See :class:`Method`.
 
     Raises
@@ -140,6 +162,7 @@ def method(
                 function=function,
                 parameters=MappingProxyType(parameters),
                 needs_network=needs_network,
+                approximates=approximates,
             )
         )
         return function
@@ -148,15 +171,28 @@ def method(
 
 
 def methods() -> tuple[str, ...]:
-    """Names of all methods: the core, the other baselines, then other packages'."""
+    """Names of all own methods: the core, the other baselines, then other packages'.
+
+    Those of captum and pytorch-grad-cam are in :func:`groups`.
+    """
     known = _load()
     ours = dict.fromkeys((*CORE, *BASELINES))
     return (*ours, *(name for name in known if name not in ours))
 
 
 def groups() -> dict[str, tuple[str, ...]]:
-    """Names of the groups and of the methods in each."""
-    return {"core": CORE, "baselines": BASELINES, "all": methods()}
+    """Names of the groups and of the methods in each.
+
+    ``core``, ``baselines``, ``all`` (those of :func:`methods`: own ones and those of
+    entry points), and ``captum:all`` and ``gradcam:all``, which hold everything that
+    the installed versions of these libraries offer; both are imported here.
+
+    Raises
+    ------
+    MethodError
+        One of the two libraries cannot be imported.
+    """
+    return {name: _group(name) for name in GROUPS}
 
 
 def get(name: str) -> Method:
@@ -167,6 +203,11 @@ def get(name: str) -> Method:
     MethodError
         There is none; the text lists those there are.
     """
+    if prefix := _prefix(name):
+        known = _adapted(prefix)
+        if name not in known:
+            raise _unknown(name, tuple(known))
+        return known[name]
     known = _load()
     if name not in known:
         raise _unknown(name, methods())
@@ -179,7 +220,7 @@ def resolve(text: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     Parameters
     ----------
     text
-        Such as ``"core,edge"``, or a list of such.
+        Such as ``"core,edge,captum:DeepLift"``, or a list of such.
 
     Returns
     -------
@@ -193,20 +234,41 @@ def resolve(text: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """
     parts = [text] if isinstance(text, str) else list(text)
     words = [word.strip() for part in parts for word in part.split(",")]
-    known, named = methods(), groups()
     chosen: dict[str, None] = {}
     for word in filter(None, words):
-        if word in named:
-            chosen.update(dict.fromkeys(named[word]))
-        elif word in known:
-            chosen[word] = None
+        if word in GROUPS:
+            chosen.update(dict.fromkeys(_group(word)))
+        elif _prefix(word) or word in methods():
+            chosen[get(word).name] = None
         else:
-            raise _unknown(word, (*named, *known))
+            raise _unknown(word, (*GROUPS, *methods()))
     if not chosen:
         raise MethodError(
-            f"no saliency method named; choose among {', '.join((*named, *known))}"
+            f"no saliency method named; choose among {', '.join((*GROUPS, *methods()))}"
         )
     return tuple(chosen)
+
+
+def _prefix(name: str) -> str:
+    """Prefix of another library's method, '' where it is none."""
+    prefix, colon, _ = name.partition(":")
+    return prefix if colon and prefix in ADAPTERS else ""
+
+
+def _group(name: str) -> tuple[str, ...]:
+    if prefix := _prefix(name):
+        return tuple(_adapted(prefix))
+    return {"core": CORE, "baselines": BASELINES}.get(name) or methods()
+
+
+def _adapted(prefix: str) -> dict[str, Method]:
+    """Methods of another library, found once."""
+    if prefix not in _state.adapted:
+        # Imported here: it loads torch and the library.
+        from .adapters import load
+
+        _state.adapted[prefix] = load(prefix)
+    return _state.adapted[prefix]
 
 
 def closest(name: str, known: tuple[str, ...]) -> str:
@@ -219,6 +281,7 @@ def _unknown(name: str, known: tuple[str, ...]) -> MethodError:
     return MethodError(
         f"unknown saliency method {name!r}{closest(name, known)}; "
         f"choose among {', '.join(known)}"
+        + ("" if ":" in name else "; or captum:NAME, gradcam:NAME")
     )
 
 
@@ -233,10 +296,15 @@ def _add(entry: Method) -> None:
             f"saliency method {entry.name!r} is already registered by "
             f"{held.function.__module__}; choose another name"
         )
-    if "," in entry.name or entry.name in ("core", "baselines", "all"):
+    if (
+        entry.name in GROUPS
+        or _prefix(entry.name)
+        or any(sign in entry.name for sign in ",= ")
+    ):
         raise MethodError(
-            f"{entry.name!r} cannot name a saliency method: it is a group's name or "
-            "has a comma in it"
+            f"{entry.name!r} cannot name a saliency method: it is a group's name, "
+            f"begins with {' or '.join(f'{prefix}:' for prefix in ADAPTERS)}, or has "
+            "a comma, a space or = in it"
         )
     _state.methods[entry.name] = entry
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from . import _checks
-from .cams import upsampled
-from .layers import find, tapped
+from .cams import averaged, upsampled
+from .layers import Layer, Layers, located, tapped
 from .network import Session, precise
 from .registry import method
 
@@ -30,7 +30,7 @@ def scorecam(
     target: Tensor,
     *,
     variant: Variant = "authors",
-    target_layer: str | None = None,
+    target_layer: Layers = None,
 ) -> Tensor:
     """ReLU of the feature maps weighted by the score of the image masked with each.
 
@@ -44,7 +44,8 @@ def scorecam(
         are skipped. ``"gradcam"``: as grad-cam 1.5.7, the softmax *over channels* of
         the class's logits, masks upsampled with aligned corners, no channel skipped.
     target_layer
-        Dotted name of the layer; None for the last feature map.
+        Dotted name of the layer; None for the last feature map. Of several names,
+        the maps are averaged, each divided by its maximum.
 
     Returns
     -------
@@ -52,8 +53,13 @@ def scorecam(
         Maps (B, *spatial), linearly upsampled to the image.
     """
     _checks.choice(session, "variant", variant, ("authors", "gradcam"))
-    session.expect(len(x) + (target_layer is None))
-    layer = find(session, x) if target_layer is None else target_layer
+    layers = located(session, x, target_layer, passes=len(x))
+    return averaged([_of_layer(session, x, target, layer, variant) for layer in layers])
+
+
+def _of_layer(
+    session: Session, x: Tensor, target: Tensor, layer: Layer, variant: Variant
+) -> Tensor:
     maps = _activations(session, x, target, layer)
     if variant == "authors":
         live = maps.flatten(2).amax(dim=2) > maps.flatten(2).amin(dim=2)
@@ -75,12 +81,12 @@ def scorecam(
     return torch.stack(result)
 
 
-def _activations(session: Session, x: Tensor, target: Tensor, layer: str) -> Tensor:
+def _activations(session: Session, x: Tensor, target: Tensor, layer: Layer) -> Tensor:
     parts = []
     with tapped(session, layer) as tap, torch.no_grad():
         for part in session.batches(len(x)):
             session.call(session.prepare(x[part]), target[part])
-            maps = tap.read(session, x[part])
+            _, maps = tap.read(session, x[part])
             parts.append(maps.to(torch.promote_types(maps.dtype, torch.float32)))
             session.advance(part.stop - part.start)
     return torch.cat(parts)
