@@ -86,3 +86,73 @@ def test_recipro_cam_of_tokens_keeps_the_class_token():
         handle.remove()
     expected = F.interpolate(scores[None, None], (48, 48), mode="bilinear")[0, 0]
     torch.testing.assert_close(got[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def slow_scorecam(net, image, target, channels):
+    """Channel by channel, as the authors do, of the channels that vary most."""
+    with torch.no_grad():
+        features = net[:5](image[None])[0]
+        spread = [float(one.var()) for one in features]
+        best = sorted(range(len(features)), key=lambda c: -spread[c])[:channels]
+        mode = "bilinear" if image.ndim == 3 else "trilinear"
+        total = torch.zeros(image.shape[1:])
+        for channel in sorted(best):
+            if spread[channel] == 0:
+                continue
+            shape = image.shape[1:]
+            up = F.interpolate(features[channel][None, None], shape, mode=mode)[0, 0]
+            mask = (up - up.min()) / (up.max() - up.min())
+            total += net((image * mask)[None]).softmax(1)[0, target] * up
+    return total.relu()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("channels", [1, 3, 100])
+def test_scorecam_of_the_strongest_channels(dims, channels):
+    net = network(dims)
+    x = torch.randn(2, 2, *(10, 12, 8)[:dims])
+    target = torch.tensor([3, 1])
+    got = saliency.compute("scorecam_topk", net, x, target, channels=channels)
+    for image, k, result in zip(x, (3, 1), got, strict=True):
+        expected = slow_scorecam(net, image, k, channels)
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-6)
+    if channels == 100:
+        whole = saliency.compute("scorecam", net, x, target)
+        torch.testing.assert_close(got, whole, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("variant", ["authors", "gradcam"])
+def test_equal_channels_are_scored_once(variant):
+    net = network()
+    x = torch.randn(1, 2, 10, 12)
+    convolution = net[3]
+    # Three channels alike, two that are dead.
+    for channel in (4, 6):
+        convolution.weight.data[channel] = convolution.weight.data[1]
+        convolution.bias.data[channel] = convolution.bias.data[1]
+    for channel in (2, 7):
+        convolution.bias.data[channel] = -1e3
+    seen = []
+    handle = net.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    options = {"target_layer": "4", "variant": variant, "batch_size": 1}
+    got = saliency.compute("scorecam", net, x, 1, **options)
+    handle.remove()
+    # The named layer is looked at, the activations read; then 0, 1, 3, 5 and, where
+    # no channel is skipped, the dead ones.
+    assert len(seen) == 2 + 4 + (variant == "gradcam")
+    if variant == "authors":
+        expected = slow_scorecam(net, x[0], 1, 8)
+        torch.testing.assert_close(got[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_approximations_say_so():
+    named = {
+        name: saliency.get(name).approximates
+        for name in saliency.methods()
+        if saliency.get(name).approximates
+    }
+    assert named == {
+        "fast_xrai": "xrai",
+        "scorecam_topk": "scorecam",
+        "recipro_cam": "scorecam",
+    }

@@ -14,7 +14,7 @@ from .errors import Cancelled, MedXAIError, OutputError
 from .models import Classifier
 from .results import Outcome
 from .settings import Settings
-from .slices import SliceJob, saliency_map, slice_mask
+from .slices import SliceJob, map_concerns, saliency_map, slice_mask
 from .study import Study
 
 __all__ = ["measure"]
@@ -79,6 +79,7 @@ def _measured(
     """Compute what a method's outcomes say beyond the prediction, by preset."""
     parameters = settings.parameters.get(name, {})
     network_map = saliency_map(model, name, job, parameters, settings.seed, on_explain)
+    concerns = map_concerns(model, name, job, network_map, parameters, on_explain)
     native = job.input.to_native(network_map)
     mask = slice_mask(study, job.input.slice)
     localization = None
@@ -97,6 +98,7 @@ def _measured(
             for metric, curve in (("AIC", curves.aic), ("SIC", curves.sic))
             if curve.excluded is not None
         ]
+        reasons += concerns
         measured[preset] = {
             "reason": "; ".join(reasons),
             "curves": curves,

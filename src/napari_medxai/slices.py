@@ -21,6 +21,7 @@ from .study import Study
 __all__ = [
     "SliceJob",
     "job_of",
+    "map_concerns",
     "resolve_indices",
     "saliency_map",
     "select_slices",
@@ -144,6 +145,40 @@ def saliency_map(
     )
     array: NDArray[np.float32] = result[0].float().cpu().numpy()
     return array
+
+
+def map_concerns(
+    model: Classifier,
+    name: str,
+    job: SliceJob,
+    network_map: NDArray[np.float32],
+    parameters: Mapping[str, Any],
+    progress: Callable[[int, int], None] | None,
+) -> list[str]:
+    """Say what makes a map worth nothing; see :mod:`.saliency.concerns`.
+
+    Whether it is the same for the second most probable class is asked of own methods:
+    those of other libraries have no parameters that make the question cheap.
+    """
+    found = saliency.map_concern(torch.from_numpy(network_map))
+    if found is not None:
+        return [found]
+    if ":" in name or len(job.probabilities) < 2:
+        return []
+    others = [k for k in np.argsort(-job.probabilities) if k != job.target]
+    same = saliency.class_concern(
+        name,
+        model.module,
+        job.tensor,
+        job.target,
+        int(others[0]),
+        target_layer=parameters.get("target_layer", model.card.target_layer),
+        precision="bf16" if model.precision == "bf16" else "fp32",
+        shared=job.shared,
+        # The map is done: this may cancel, and moves no bar.
+        progress=None if progress is None else lambda *_: progress(1, 1),
+    )
+    return [] if same is None else [same]
 
 
 def target_layer(

@@ -10,6 +10,7 @@ they are first listed or run.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .registry import Method, get, groups, method, methods, resolve
@@ -19,28 +20,37 @@ if TYPE_CHECKING:
 
     import torch
 
+    from .concerns import class_concern, map_concern
     from .network import Precision
     from .shared import Shared
 
 __all__ = [
     "Method",
     "Shared",
+    "class_concern",
     "compute",
     "find_target_layer",
     "get",
     "groups",
+    "map_concern",
     "method",
     "methods",
     "resolve",
 ]
 
 
+_HOMES = {
+    "Shared": ".shared",
+    "class_concern": ".concerns",
+    "map_concern": ".concerns",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Load what needs torch on first use (PEP 562)."""
-    if name == "Shared":
-        from .shared import Shared
-
-        return Shared
+    if name in _HOMES:
+        module = importlib.import_module(_HOMES[name], __name__)
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

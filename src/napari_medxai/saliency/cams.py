@@ -114,8 +114,17 @@ def _of_layer(
     layer: Layer,
     weigh: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
+    # Grad-CAM and Grad-CAM++ differ in the weights alone.
+    found = session.once(
+        "activations and gradients",
+        lambda: list(activations_and_gradients(session, x, target, layer)),
+        x,
+        target,
+        settings=(layer.name,),
+        passes=len(x),
+    )
     parts = []
-    for maps, gradient in activations_and_gradients(session, x, target, layer):
+    for maps, gradient in found:
         weights = weigh(maps, gradient)
         cam = torch.einsum("bc,bc...->b...", weights, maps).relu()
         parts.append(upsampled(cam[:, None], x.shape[2:])[:, 0])

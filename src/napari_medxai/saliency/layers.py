@@ -66,7 +66,8 @@ def located(
     """
     if target_layer is None:
         session.expect(1 + passes)
-        return (find(session, x),)
+        found = session.once("layer", lambda: find(session, x), x[:1], passes=1)
+        return (found,)
     names = _names(session, target_layer)
     for name in names:
         _submodule(session, name)
@@ -275,11 +276,14 @@ def activations_and_gradients(
         respect to them, both in float64.
     """
     with tapped(session, layer) as tap:
-        for part in session.batches(len(x)):
+
+        def work(part: slice) -> tuple[Tensor, Tensor]:
             logits = session.call(session.prepare(x[part]), target[part])
             output, maps = tap.read(session, x[part])
             value = session.score(logits, target[part], "logit").sum()
             gradient = layer.layout.feature_map(session.differentiate(value, output))
             session.require_finite(gradient, f"the gradient at {layer.name!r}")
-            session.advance(part.stop - part.start)
-            yield precise(maps.detach()), precise(gradient)
+            return precise(maps.detach()), precise(gradient)
+
+        for _, found in session.in_batches(x, work):
+            yield found

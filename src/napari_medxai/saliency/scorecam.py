@@ -13,7 +13,7 @@ from .layers import Layer, Layers, located, tapped
 from .network import Session, precise
 from .registry import method
 
-__all__ = ["scorecam"]
+__all__ = ["scorecam", "scorecam_topk"]
 
 Variant = Literal["authors", "gradcam"]
 
@@ -57,20 +57,63 @@ def scorecam(
     return averaged([_of_layer(session, x, target, layer, variant) for layer in layers])
 
 
+@method(
+    "scorecam_topk",
+    label="Score-CAM, strongest channels",
+    family="cam",
+    reference="after Wang et al. 2020, arXiv:1910.01279",
+    approximates="scorecam",
+)
+def scorecam_topk(
+    session: Session,
+    x: Tensor,
+    target: Tensor,
+    *,
+    channels: int = 64,
+    target_layer: Layers = None,
+) -> Tensor:
+    """Score-CAM of the channels that vary most over the image.
+
+    A weight is a probability, so that a channel of small variance adds little
+    contrast to the map. Passes ``channels`` images instead of one for each channel.
+
+    Parameters
+    ----------
+    session, x, target
+        See :mod:`~napari_medxai.saliency.registry`.
+    channels
+        How many are kept, those with the largest variance.
+    target_layer
+        Dotted name of the layer; None for the last feature map. Of several names,
+        the maps are averaged, each divided by its maximum.
+
+    Returns
+    -------
+    torch.Tensor
+        Maps (B, *spatial), linearly upsampled to the image.
+    """
+    _checks.count(session, "channels", channels)
+    layers = located(session, x, target_layer, passes=len(x))
+    return averaged(
+        [_of_layer(session, x, target, layer, "authors", channels) for layer in layers]
+    )
+
+
 def _of_layer(
-    session: Session, x: Tensor, target: Tensor, layer: Layer, variant: Variant
+    session: Session,
+    x: Tensor,
+    target: Tensor,
+    layer: Layer,
+    variant: Variant,
+    most: int | None = None,
 ) -> Tensor:
     maps = _activations(session, x, target, layer)
-    if variant == "authors":
-        live = maps.flatten(2).amax(dim=2) > maps.flatten(2).amin(dim=2)
-    else:
-        live = torch.ones(maps.shape[:2], dtype=torch.bool, device=maps.device)
-    session.expect(int(live.sum()))
+    chosen = [_channels(one, variant, most) for one in maps]
+    session.expect(sum(len(masks) for _, masks, _ in chosen))
     result = []
-    for index in range(len(x)):
-        channels = live[index].nonzero()[:, 0]
-        kept = maps[index, channels]
-        weights = _weights(session, x[index], kept, target[index], variant)
+    for index, (kept, masks, which) in enumerate(chosen):
+        scores = _scores(session, x[index], masks, target[index], variant)[which]
+        weights = scores.softmax(dim=0) if variant == "gradcam" else scores
         cam = torch.einsum("c,c...->...", precise(weights), precise(kept))[None, None]
         # The authors sum upsampled maps, grad-cam the maps themselves.
         if variant == "authors":
@@ -81,10 +124,37 @@ def _of_layer(
     return torch.stack(result)
 
 
+def _channels(
+    maps: Tensor, variant: Variant, most: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the channels (c, *spatial') that count, and their masks without doubles.
+
+    Returns
+    -------
+    kept : torch.Tensor
+        The channels.
+    masks : torch.Tensor
+        Maps (m, *spatial') that differ, m <= c: each is scored once.
+    which : torch.Tensor
+        For each channel the index of its mask.
+    """
+    flat = maps.flatten(1)
+    constant = flat.amax(dim=1) == flat.amin(dim=1)
+    if variant == "authors":
+        flat, maps, constant = flat[~constant], maps[~constant], constant[~constant]
+    if most is not None and len(flat) > most:
+        strongest = flat.var(dim=1).topk(most).indices.sort().values
+        flat, maps, constant = flat[strongest], maps[strongest], constant[strongest]
+    # All constant channels mask the whole image.
+    flat = torch.where(constant[:, None], 0.0, flat)
+    masks, which = torch.unique(flat, dim=0, return_inverse=True)
+    return maps, masks.reshape(len(masks), *maps.shape[1:]), which
+
+
 def _activations(session: Session, x: Tensor, target: Tensor, layer: Layer) -> Tensor:
     parts = []
     with tapped(session, layer) as tap, torch.no_grad():
-        for part in session.batches(len(x)):
+        for part in session.batches(len(x), gradient=False):
             session.call(session.prepare(x[part]), target[part])
             _, maps = tap.read(session, x[part])
             parts.append(maps.to(torch.promote_types(maps.dtype, torch.float32)))
@@ -92,16 +162,16 @@ def _activations(session: Session, x: Tensor, target: Tensor, layer: Layer) -> T
     return torch.cat(parts)
 
 
-def _weights(
+def _scores(
     session: Session, image: Tensor, maps: Tensor, target: Tensor, variant: Variant
 ) -> Tensor:
-    """Weights (c,) of the channels (c, *spatial') of one image.
+    """Scores (m,) of one image seen through each of the maps (m, *spatial').
 
     Masks are made and used batch by batch: all of them at the image's size would be
     gigabytes.
     """
     scores = [torch.zeros(0, device=maps.device, dtype=maps.dtype)]
-    for part in session.batches(len(maps)):
+    for part in session.batches(len(maps), gradient=False):
         mask = upsampled(
             maps[part][:, None], image.shape[1:], align_corners=variant == "gradcam"
         )
@@ -115,5 +185,4 @@ def _weights(
             score="probability" if variant == "authors" else "logit",
         )
         scores.append(value.to(maps.dtype))
-    weights = torch.cat(scores)
-    return weights.softmax(dim=0) if variant == "gradcam" else weights
+    return torch.cat(scores)
