@@ -11,8 +11,9 @@ from torch.nn import functional
 from napari_medxai import saliency
 from napari_medxai.errors import MethodError
 from napari_medxai.saliency import cams
+from napari_medxai.saliency.holding import held
 from napari_medxai.saliency.layers import find, located
-from napari_medxai.saliency.network import Session, held
+from napari_medxai.saliency.network import Session
 from napari_medxai.saliency.tokens import Layout, read_layout
 
 CAMS = ("gradcam", "gradcam_pp", "scorecam")

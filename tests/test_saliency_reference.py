@@ -6,17 +6,24 @@ those on real slices make the table of the documentation.
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
+
+import napari_medxai as mx
+from napari_medxai import saliency
 from reference_saliency import (
     COMPARISONS,
     MEASURES,
@@ -25,12 +32,8 @@ from reference_saliency import (
     Comparison,
     both,
     meets,
+    pair,
 )
-from torch import nn
-from torch.nn import functional as F
-
-import napari_medxai as mx
-from napari_medxai import saliency
 
 pytest.importorskip("saliency.core")
 pytest.importorskip("pytorch_grad_cam")
@@ -48,6 +51,8 @@ COMMAND = (
     f"{WRITE}=1 OMP_NUM_THREADS=1 python -m pytest "
     'tests/test_saliency_reference.py -k "real and full" -s'
 )
+# Between these comments the test writes.
+START, END = "<!-- made by the test -->", "<!-- end -->"
 BUNDLED = "brain-tumor-mri"
 REAL = "brain-tumor-mri-512/images"
 SAMPLE = "png/images"
@@ -57,6 +62,8 @@ SLICES = {
     "densenet121": {"real": "725.png", "sample": "glioma-coronal.png"},
     "resnet50": {"real": "933.png", "sample": "pituitary-sagittal.png"},
 }
+# By default the residual branches of a new ResNet are multiplied by zero.
+UNTRAINED = {"densenet121": {}, "resnet50": {"zero_init_last": False}}
 # Layers with 256 channels or fewer, for the short tests.
 NARROW = {
     BUNDLED: "blocks.2",
@@ -107,7 +114,7 @@ class Line:
         return meets(self.measure, self.asserted, bound)
 
     def cells(self) -> list[str]:
-        steps = self.comparison.settings
+        steps = self.setting.parameters(self.comparison)
         figures = [self.figures.get(kind) for kind in (torch.float64, torch.float32)]
         return [
             self.setting.network,
@@ -154,8 +161,8 @@ def table() -> Iterator[list[Line]]:
     print(f"\n{markdown(lines)}\n")
     if os.environ.get(WRITE):
         chosen = [x for x in lines if x.setting.full and x.setting.source == "real"]
-        wanted = [cells for cells in documented_rows()]
-        assert [line.cells()[:4] for line in chosen] == wanted, "table is incomplete"
+        rows = [line.cells()[:4] for line in chosen]
+        assert rows == documented_rows(), "table is incomplete"
         assert all(line.met for line in chosen)
         DOCUMENT.write_text(document(chosen), encoding="utf-8")
 
@@ -206,7 +213,9 @@ def prepared(name: str, path: Path, size: int) -> tuple[nn.Module, torch.Tensor]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = timm.create_model(name, pretrained=False, num_classes=3)
+        network = timm.create_model(
+            name, pretrained=False, num_classes=3, **UNTRAINED[name]
+        )
     return network.eval(), x.repeat(1, 3, 1, 1)
 
 
@@ -254,6 +263,40 @@ def test_agreement(
         assert line.met, f"{line.comparison.label}: {line.measure} {line.asserted:.2e}"
 
 
+def test_the_defaults_that_are_shortened_here_are_theirs() -> None:
+    core = pair()
+    smooth = inspect.signature(core.GradientSaliency.GetSmoothedMask).parameters
+    straight = inspect.signature(core.IntegratedGradients.GetMask).parameters
+    blurred = inspect.signature(core.BlurIG.GetMask).parameters
+    guided = inspect.signature(core.GuidedIG.GetMask).parameters
+    regions = core.XRAIParameters()
+    theirs = {
+        "smoothgrad": {
+            "samples": smooth["nsamples"].default,
+            "noise": smooth["stdev_spread"].default,
+            "magnitude": smooth["magnitude"].default,
+        },
+        "integrated_gradients": {"steps": straight["x_steps"].default},
+        "blur_ig": {
+            name: blurred[name].default
+            for name in ("steps", "max_sigma", "grad_step", "sqrt")
+        },
+        "guided_ig": {
+            "steps": guided["x_steps"].default,
+            "fraction": guided["fraction"].default,
+            "max_dist": guided["max_dist"].default,
+        },
+        "xrai": {
+            "steps": regions.steps,
+            "area_threshold": regions.area_threshold,
+            "min_pixel_diff": regions.experimental_params["min_pixel_diff"],
+        },
+    }
+    for name, defaults in theirs.items():
+        ours = saliency.get(name).parameters
+        assert {key: ours[key] for key in defaults} == defaults
+
+
 def documented_rows() -> list[list[str]]:
     """What the table's lines are about, in its order."""
     return [
@@ -282,15 +325,14 @@ def test_the_document_holds_the_table_and_every_figure_meets_its_bound() -> None
 
 
 def document(lines: list[Line]) -> str:
+    """The document with a new table; the text around it is written by hand."""
     packages = ("torch", "timm", "numpy", "scipy", "saliency", "grad-cam")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return TEXT.format(
-        command=COMMAND,
-        versions=versions,
-        machine=f"{machine}, Python {platform.python_version()}",
-        table=markdown(lines),
+    before, rest = DOCUMENT.read_text(encoding="utf-8").split(START)
+    after = rest.split(END)[1]
+    made = (
+        f"Python {platform.python_version()}, {versions}; "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} thread, {date.today().isoformat()}."
     )
-
-
-TEXT = "{command} {versions} {machine}\n\n{table}\n"
+    return f"{before}{START}\n{made}\n\n{markdown(lines)}\n{END}{after}"

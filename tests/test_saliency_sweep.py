@@ -1,7 +1,9 @@
 """Every method of ours on every architecture: a map of the image, or a refusal.
 
-The networks are untrained, drawn with a seed. Explained is the class for which Grad-CAM
-is not empty: on an untrained network its ReLU may leave nothing of a class.
+The networks are untrained, drawn with a seed. Their logits are brought to a spread of
+one, since drawn weights give 1e8 (Inception) or 1e-5 (EfficientNet), and a softmax that
+is all or nothing. Explained is the class for which Grad-CAM is not empty: on an
+untrained network its ReLU may leave nothing of a class.
 """
 
 from __future__ import annotations
@@ -86,6 +88,12 @@ def case(name):
     mode = "trilinear" if len(size) == 3 else "bilinear"
     x = torch.nn.functional.interpolate(coarse, size=size, mode=mode)
     x = x + 0.1 * torch.randn(x.shape, generator=generator)
+    head = [m for m in network.modules() if getattr(m, "bias", None) is not None][-1]
+    with torch.no_grad():
+        spread = network.eval()(x).std()
+        head.weight /= spread
+        head.bias /= spread
+        assert network(x).std().item() == pytest.approx(1.0, rel=1e-3)
     each = x.expand(CLASSES, *x.shape[1:])
     maps = saliency.compute("gradcam", network, each, torch.arange(CLASSES))
     peaks = maps.flatten(1).amax(dim=1)

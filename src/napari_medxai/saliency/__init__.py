@@ -159,8 +159,9 @@ def find_target_layer(module: torch.nn.Module, x: torch.Tensor) -> str:
     MethodError
         No module returns one.
     """
+    from .holding import held
     from .layers import find
-    from .network import Session, held
+    from .network import Session
 
     with held(module):
         return find(Session("target layer", module), x).name

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from napari_medxai.errors import MethodError
 
-from .network import Precision, Session, held
+from .holding import held
+from .network import Precision, Session
 from .parameters import unknown_parameter
 from .registry import Method
 from .shared import Shared

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from . import _checks
 from ._checks import Reduce
-from .network import Score, Session, precise
+from .holding import precise
+from .network import Score, Session
 from .registry import method
 
 __all__ = ["blur_ig", "blurred"]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .network import Session, precise
+from .holding import precise
+from .network import Session
 from .registry import closest
 from .tokens import Layout
 from .trace import Call, carries_all, traced

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from typing import Literal, TypeVar
 
@@ -13,42 +12,14 @@ from torch import Tensor, nn
 from napari_medxai.errors import MethodError
 
 from .batching import Footprint, batch_size, footprint, halving, out_of_memory
+from .holding import place
 from .shared import Shared, fingerprint
 
-__all__ = ["Precision", "Score", "Session", "held"]
+__all__ = ["Precision", "Score", "Session"]
 
 Score = Literal["logit", "probability"]
 Precision = Literal["fp32", "bf16"]
 Result = TypeVar("Result")
-
-
-@contextmanager
-def held(module: nn.Module | None) -> Iterator[None]:
-    """Hold a network in evaluation mode without parameter gradients.
-
-    Whatever happens inside, the training flag of every submodule and the
-    ``requires_grad`` of every parameter are afterwards what they were; ``.grad`` is
-    never touched. Gradients may be taken inside even where the caller has switched
-    them off.
-    """
-    modules = [] if module is None else list(module.modules())
-    # A frozen TorchScript module has no training flag any more.
-    flags = [(m, m.training) for m in modules if hasattr(m, "training")]
-    trainable = (
-        [] if module is None else [p for p in module.parameters() if p.requires_grad]
-    )
-    try:
-        if module is not None and any(flag for _, flag in flags):
-            module.eval()
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for submodule, flag in flags:
-            submodule.training = flag
-        for parameter in trainable:
-            parameter.requires_grad_(True)
 
 
 class Session:
@@ -97,7 +68,7 @@ class Session:
         self._footprint: Footprint | None = None
         # One image (1, C, *spatial), for what a pass takes.
         self.example: Tensor | None = None
-        self.device, self.dtype = _place(module)
+        self.device, self.dtype = place(module)
 
     @property
     def module(self) -> nn.Module:
@@ -385,18 +356,3 @@ class Session:
             )
         (gradient,) = torch.autograd.grad(value, at, allow_unused=True)
         return torch.zeros_like(at) if gradient is None else gradient.detach()
-
-
-def _place(module: nn.Module | None) -> tuple[torch.device, torch.dtype]:
-    """Device and floating type of a network, from its first floating tensor."""
-    if module is not None:
-        for tensors in (module.parameters(), module.buffers()):
-            for tensor in tensors:
-                if tensor.is_floating_point():
-                    return tensor.device, tensor.dtype
-    return torch.device("cpu"), torch.float32
-
-
-def precise(x: Tensor) -> Tensor:
-    """Copy to float64, on the CPU where the device has none."""
-    return x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from . import _checks
 from .cams import averaged, upsampled
+from .holding import precise
 from .layers import Layer, Layers, located, tapped
-from .network import Session, precise
+from .network import Session
 from .registry import method
 
 __all__ = ["scorecam", "scorecam_topk"]
