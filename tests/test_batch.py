@@ -7,12 +7,14 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from napari_medxai import batch, load_model
@@ -448,6 +450,64 @@ def test_every_export_is_made_once_and_again_where_its_options_change(
     assert {name.rpartition("/")[2] for name in changed} == {"random-seg.dcm"}
     command = json.loads((out / "run.json").read_text())["command"]
     assert "--export nifti,dicom-seg --seg-percentile 80" in command
+
+
+def test_a_case_is_preprocessed_once_for_each_slice(
+    samples, tiny_model, tmp_path, monkeypatch
+):
+    from napari_medxai.preprocess import Preprocessing
+
+    seen, apply = [], Preprocessing.apply
+
+    def counted(self, study, index=None):
+        seen.append(index)
+        return apply(self, study, index)
+
+    monkeypatch.setattr(Preprocessing, "apply", counted)
+    common = (samples / "dicom", "--model", tiny_model, "--out", tmp_path / "out")
+    kinds = "png,nifti,dicom-pm,dicom-seg,dicom-sc"
+    methods = ("--methods", "random,edge", "--export", kinds)
+    assert run(*common, *methods, "--slices", "8:10") == 0
+    assert seen == [8, 9]
+
+
+def test_a_run_without_identify_leaves_no_identified_exports(
+    samples, tiny_model, tmp_path
+):
+    """Not even below .cases, of other settings, or of formats not asked for."""
+    out = tmp_path / "out"
+    common = (samples / "dicom", "--model", tiny_model, "--methods", "random")
+    common = (*common, "--slices", "middle", "--out", out)
+    named = "nifti,dicom-pm,dicom-sc"
+    assert run(*common, "--export", named, "--identify", "--seed", 1) == 0
+    assert run(*common, "--export", named, "--identify") == 0
+    (first, *_) = (samples / "dicom").rglob("*.dcm")
+    patient = str(pydicom.dcmread(first).PatientID).encode()
+    holding = [n for n, c in contents(out).items() if patient in c]
+    assert len(holding) == 2 * 2 + 2  # cases of both seeds, and exports/
+    assert run(*common, "--export", "png") == 0
+    assert not [name for name, c in contents(out).items() if patient in c]
+    kept = [name for name in contents(out) if name.endswith("random.nii.gz")]
+    assert len(kept) == 2
+    assert run(*common, "--export", named, "--identify") == 0
+    again = [n for n, c in contents(out).items() if patient in c]
+    assert len(again) == 2 + 2
+
+
+def test_the_command_that_is_shown_can_be_pasted(blobs, tiny_model, tmp_path):
+    place = tmp_path / "two words"
+    shutil.copytree(blobs / "images", place)
+    out = tmp_path / "out"
+    inputs = (place / "1.png", place / "2.png")
+    common = ("--model", tiny_model, "--methods", "random", "--labels")
+    table = write(tmp_path / "my labels.csv", "file,label\n1.png,low\n2.png,high\n")
+    assert run(*inputs, *common, table, "--out", out, "--export", "none") == 0
+    command = json.loads((out / "run.json").read_text())["command"]
+    assert shlex.split(command) == [
+        *("python", "-m", "napari_medxai.batch", "1.png", "2.png", "--out", "out"),
+        *("--model", tiny_model.name, "--methods", "random", "--labels"),
+        *("my labels.csv", "--export", "none"),
+    ]
 
 
 def test_what_cannot_be_exported_is_said_and_is_no_failure(

@@ -482,6 +482,14 @@ def test_radiographs_get_a_secondary_capture_and_a_sentence(tmp_path):
     dciodvfy(path)
 
 
+def test_images_without_a_position_are_not_called_radiographs(tmp_path):
+    """As pydicom's emri_small.dcm: a frame of reference, but no place in it."""
+    ds = dataset(voxels(1)[0], position=None, orientation=None)
+    study = load_study(save(ds, tmp_path / "a.dcm"))
+    with pytest.raises(ExportError, match="do not say where in the patient they lie"):
+        export.parametric_map(study, explained(study, voxel=(3, 4)))
+
+
 def test_images_that_show_a_name_get_no_pseudonymous_capture(tmp_path):
     write_stack(tmp_path / "in", voxels(), BurnedInAnnotation="YES")
     study = load_study(tmp_path / "in")

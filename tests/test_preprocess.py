@@ -23,6 +23,7 @@ from napari_medxai.crop import CenterCrop, ForegroundCrop
 from napari_medxai.errors import ModelError, StudyError
 from napari_medxai.intensity import Intensity, Percentiles, Window, ZScore
 from napari_medxai.preprocess import Preprocessing
+from napari_medxai.smoothing import BorderSafeSmooth
 from napari_medxai.study import Study
 
 SPEC = Preprocessing(size=(32, 32))
@@ -137,8 +138,8 @@ def test_nan_and_constant_slices():
     array[3:, 3:] = np.nan
     array[5, 5] = 9
     assert SPEC.apply(Study(array, Path("x"))).image.max() > 0
-    with pytest.raises(StudyError, match="no finite value"):
-        SPEC.apply(Study(np.full((4, 4), np.nan), Path("x")))
+    with pytest.raises(StudyError, match="holes: there is no finite value"):
+        SPEC.apply(Study(np.full((4, 4), np.nan), Path("x"), identifier="holes"))
 
 
 def test_tensor_units():
@@ -253,6 +254,23 @@ def test_shrinking_keeps_the_border_bright():
     array[250:260, 250:260] = 0
     image = Preprocessing(size=(224, 224)).apply(Study(array, Path("x"))).image
     assert image[0].min() == image[:, -1].min() == 255
+
+
+@pytest.mark.parametrize(
+    ("shape", "sigma"),
+    [
+        ((1, 1, 40, 31), (0.0, 0.7, 2.1)),
+        ((3, 9, 12, 7), (1.5, 0.0, 3.2)),  # kernels longer than the image
+        ((1, 5, 6, 7), (0.0, 0.0, 0.0)),
+    ],
+)
+def test_smoothing_is_monais_divided_by_what_lies_inside(shape, sigma):
+    from monai.transforms import GaussianSmooth
+
+    image = torch.from_numpy(np.random.default_rng(2).random(shape, dtype=np.float32))
+    monai = GaussianSmooth(sigma=sigma)
+    expected = monai(image) / monai(torch.ones_like(image))
+    np.testing.assert_allclose(BorderSafeSmooth(sigma)(image), expected, atol=1e-6)
 
 
 def test_shrinking_averages_instead_of_skipping():

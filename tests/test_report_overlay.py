@@ -432,7 +432,7 @@ def test_the_networks_picture_stands_like_the_slice() -> None:
     affine[:3, :3] = [[0, 0, -1.0], [3.0, 0, 0], [0, 1.0, 0]]
     study = Study(array, Path("c"), affine_lps=affine, spacing=(3.0, 1.0, 1.0))
     spec = Preprocessing(size=(30, 30), crop=CenterCrop((24.0, 18.0)))
-    model: Any = SimpleNamespace(input=spec.apply, classes=("a", "b"))
+    model: Any = SimpleNamespace(classes=("a", "b"))
     outcome = Outcome(
         method="m",
         preset="pair",
@@ -445,6 +445,7 @@ def test_the_networks_picture_stands_like_the_slice() -> None:
         label=None,
         correct=None,
         probabilities=np.array([0.9, 0.1]),
+        input=spec.apply(study, 1),
     )
     (view,) = views(study, model, [outcome])
     assert view.network is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -113,9 +114,9 @@ def _inputs(options: BatchOptions, cases: Sequence[Case]) -> str:
 def _command(options: BatchOptions, cases: Sequence[Case]) -> str:
     """Return the command without folders, which may say more than they should."""
     private = any(_private(case) for case in cases)
-    inputs = "INPUT" if private else _inputs(options, cases)
+    inputs = ["INPUT"] if private else [p.resolve().name for p in options.inputs]
     out = "DIR" if private else options.out.resolve().name
-    parts = ["python -m napari_medxai.batch", inputs, "--out", out]
+    parts = ["python", "-m", "napari_medxai.batch", *inputs, "--out", out]
     names = {"presets": "pic", "assignments": "set"}
     for option in fields(options):
         value = getattr(options, option.name)
@@ -136,7 +137,7 @@ def _command(options: BatchOptions, cases: Sequence[Case]) -> str:
         if option.name == "labels" and private:
             text = "LABELS"
         parts += [flag, text or "none"]
-    return " ".join(parts)
+    return shlex.join(parts)
 
 
 def _private(case: Case) -> bool:

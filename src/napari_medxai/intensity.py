@@ -260,8 +260,8 @@ class Intensity:
 
         if not valid.any():
             raise StudyError(
-                "the slice holds no finite value outside its pixel padding; nothing to "
-                "classify."
+                f"{study.identifier}: there is no finite value outside the pixel "
+                "padding, so nothing to classify."
             )
         rule = self.rule(study)
         values = pixels if valid.all() else pixels[valid]

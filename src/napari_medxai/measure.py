@@ -47,6 +47,7 @@ def measure(
         label=label,
         correct=None if label is None else model.classes[predicted] == label,
         probabilities=job.probabilities,
+        input=job.input,
     )
     try:
         measured = _measured(

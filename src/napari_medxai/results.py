@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .display import Screen
 
 if TYPE_CHECKING:
+    from .inputs import NetworkInput
     from .io import Case
     from .metrics import InformationCurves, Localization
     from .study import Study
@@ -116,6 +117,8 @@ class Outcome:
         None without a mask in this slice.
     map : ndarray of float32 or None
         The saliency map on the native slice; not stored with the row.
+    input : NetworkInput or None
+        What the network saw of the slice, for pictures; not stored with the row.
     """
 
     method: str
@@ -132,6 +135,7 @@ class Outcome:
     curves: InformationCurves | None = None
     localization: Localization | None = None
     map: NDArray[np.float32] | None = field(default=None, repr=False)
+    input: NetworkInput | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

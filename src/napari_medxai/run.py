@@ -13,7 +13,7 @@ from pathlib import Path
 from . import report, saliency
 from .engine import evaluate
 from .errors import OutputError, UsageError
-from .export import explanations_of, export_token, exported
+from .export import KINDS, explanations_of, export_token, exported
 from .facts import reader_notes, run_facts, run_json
 from .files import OUTPUT_MARKER, output_errors, write_atomically
 from .io import Case, find_cases
@@ -126,7 +126,7 @@ def run(
     store = report.Store(options.out)
     if options.overwrite:
         store.clear()
-    store.sweep()
+    store.sweep(identify=options.identify)
     ledger = _evaluate(cases, model, settings, store, options, progress)
     stored = [_with_exports(c, options) for c in store.load_all(ledger.keys)]
     errors = _all_errors(cases, ledger, stored)
@@ -293,7 +293,11 @@ def _keep(
 
     study = result.study
     store.save(
-        replace(result, seconds=seconds), pictures, exports(), _tokens(study, options)
+        replace(result, seconds=seconds),
+        pictures,
+        exports(),
+        _tokens(study, options),
+        identified=[k for k in KINDS if k.startswith("dicom") and options.identify],
     )
 
 

@@ -201,7 +201,7 @@ def views(
         by_slice.setdefault(outcome.slice, []).append(outcome)
     for index, own in by_slice.items():
         mask = slice_mask(study, index)
-        data = model.input(study, index)
+        data = own[0].input
         yield SliceView(
             slice=index,
             image=screen.turn(window_image(study, index)),
@@ -211,7 +211,9 @@ def views(
             ),
             maps={o.method: screen.turn(o.map) for o in own if o.map is not None},
             screen=screen,
-            network=NetworkView(data.image, data.padding, screen.turn(data.seen)),
+            network=None
+            if data is None
+            else NetworkView(data.image, data.padding, screen.turn(data.seen)),
         )
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
+import numpy as np
 import torch
-from monai.transforms import GaussianSmooth
+from monai.networks.layers.convutils import gaussian_1d
 from monai.transforms.transform import Transform
+from scipy.ndimage import convolve1d
 
 __all__ = ["BorderSafeSmooth"]
-
-MOST_KEPT = 2**20  # voxels: 4 MiB for each shape that is remembered
 
 
 class BorderSafeSmooth(Transform):  # type: ignore[misc]
     """Gaussian smoothing that divides by the weight that lies inside the image.
 
-    MONAI's own anti-aliasing pads with zeros, which darkens the border of an image
-    that is not black there: a radiograph, a cropped slice.
+    The kernel is that of MONAI's ``GaussianSmooth``, which pads with zeros and so
+    darkens the border of an image that is not black there: a radiograph, a cropped
+    slice. It is applied along one axis after the other by SciPy: the same to the last
+    bit on any number of threads, and for a large radiograph many times faster.
 
     Parameters
     ----------
@@ -30,20 +31,15 @@ class BorderSafeSmooth(Transform):  # type: ignore[misc]
         self.sigma = tuple(sigma)
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
-        """Smooth a channel-first image (C, *spatial); its metadata stays."""
-        if max(self.sigma) == 0:
-            return img
-        shape = tuple(int(n) for n in img.shape[1:])
-        small = img[0].numel() <= MOST_KEPT
-        inside = (_inside_kept if small else _inside)(shape, self.sigma)
-        smoothed: torch.Tensor = GaussianSmooth(sigma=self.sigma)(img) / inside
-        return smoothed
-
-
-def _inside(shape: tuple[int, ...], sigma: tuple[float, ...]) -> torch.Tensor:
-    """Weight of the kernel that lies inside, the same for all images of a shape."""
-    ones = torch.ones((1, *shape), dtype=torch.float32)
-    return torch.as_tensor(GaussianSmooth(sigma=sigma)(ones))
-
-
-_inside_kept = lru_cache(maxsize=8)(_inside)
+        """Smooth a channel-first image (C, *spatial)."""
+        smoothed = np.asarray(img)
+        for axis, sigma in enumerate(self.sigma, start=1):
+            if sigma == 0:
+                continue
+            kernel = gaussian_1d(torch.tensor(sigma)).numpy().astype(np.float64)
+            smoothed = convolve1d(smoothed, kernel, axis, mode="constant")
+            inside = convolve1d(np.ones(smoothed.shape[axis]), kernel, mode="constant")
+            length = [1] * smoothed.ndim
+            length[axis] = -1
+            smoothed = smoothed / inside.reshape(length).astype(smoothed.dtype)
+        return torch.as_tensor(smoothed)

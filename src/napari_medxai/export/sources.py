@@ -89,6 +89,11 @@ TAGS = (
 )
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 NOT_DICOM = "the images are not DICOM, so there is nothing to refer to"
+NO_PLACE = (
+    "the images' headers do not say where in the patient they lie (position, "
+    "orientation or pixel spacing is missing), so a map cannot be placed there; a "
+    "Secondary Capture (dicom-sc) can show it"
+)
 NO_FRAME = (
     "the images have no frame of reference, as is usual for radiographs, so a map "
     "cannot be placed in the patient; a Secondary Capture (dicom-sc) can show it"
@@ -238,8 +243,10 @@ def planes(study: Study, source: Source, indices: Sequence[int]) -> list[Plane]:
         Where there is no frame of reference, or no position.
     """
     affine = study.affine_lps
-    if affine is None or not source.frame_of_reference:
+    if not source.frame_of_reference:
         raise ExportError(NO_FRAME)
+    if affine is None:
+        raise ExportError(NO_PLACE)
     steps = affine[:3, :3]
     rows, columns = (float(np.linalg.norm(steps[:, a])) for a in (1, 2))
     across = np.cross(steps[:, 2] / columns, steps[:, 1] / rows)
@@ -293,7 +300,7 @@ def _header(path: Path) -> Dataset:
         ) from error
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)  # about 11 KiB each
 def _read(path: Path, _modified: int, _size: int) -> Dataset:
     """Read what exports use; every method and format asks for the same headers."""
     with quiet():

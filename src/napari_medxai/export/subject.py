@@ -78,7 +78,7 @@ class Subject:
         if values.shape != study.shape:
             raise ExportError(
                 f"the map of {explanation.method} has shape {values.shape}, the study "
-                f"{study.shape}; explain this very study."
+                f"{study.shape}; explain this very study"
             )
         parts = tuple(_parts(study, explanation))
         if not any(np.isfinite(part.map).any() for part in parts):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import lzma
 import os
 import shutil
 import stat
@@ -30,6 +31,7 @@ CHUNK = 2**20
 BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     OSError,
     ValueError,

@@ -14,7 +14,15 @@ from napari_medxai.privacy import pseudonym
 from . import matlab
 from .archive import extracted
 from .dicom_series import Scan, scan, scan_file
-from .formats import is_dicom, kind_of, natural_key, split_name
+from .formats import (
+    expanded,
+    is_dicom,
+    is_file,
+    is_folder,
+    kind_of,
+    natural_key,
+    split_name,
+)
 from .labels import LabelFinder, place, read_rows
 from .media import read_media
 from .naming import printable, shown
@@ -66,6 +74,8 @@ class Case:
         looked for them.
     resample : bool
         As `load_study` takes it.
+    frames : str
+        `Stack.fingerprint` of the DICOM series.
     """
 
     name: str
@@ -78,6 +88,7 @@ class Case:
     masks: str | Path = "auto"
     companions: tuple[Path, ...] | None = None
     resample: bool = False
+    frames: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,6 +224,7 @@ def _dicom_cases(found: Scan, *, path: Path | None = None) -> list[Case]:
             files=stack.files,
             # Beside a single file nobody has looked yet.
             companions=None if path else found.companions_of(stack),
+            frames=stack.fingerprint,
         )
         for stack in found.stacks
     ]
@@ -236,9 +248,9 @@ def in_table(table: Path) -> list[Found]:
             line=f"{shown(table)} line {number}",
             label=row.get("label") or None,
             patient=row.get("patient") or None,
-            mask=place(table.parent / Path(mask).expanduser()) if mask else None,
+            mask=place(table.parent / expanded(mask)) if mask else None,
         )
-        path = table.parent / Path(row["image"]).expanduser()
+        path = table.parent / expanded(row["image"])
         case = _with_row(_table_case(path, table.parent), said)
         found.append(Found(case, table.parent, said))
     return found
@@ -247,12 +259,13 @@ def in_table(table: Path) -> list[Found]:
 def _table_case(path: Path, folder: Path) -> Case:
     """One row is one case; a folder or DICOM file has to hold one series."""
     name, private = _row_name(path, folder), is_dicom_name(path)
-    if path.is_file() and kind_of(path) == "archive":
+    if is_file(path) and kind_of(path) == "archive":
         path = extracted(path)
-    if path.is_dir() or (path.is_file() and private):
-        found = read_contents(path).scan if path.is_dir() else scan_file(path)
+    alone = is_file(path)
+    if (alone and private) or (not alone and is_folder(path)):
+        found = scan_file(path) if alone else read_contents(path).scan
         if len(found.stacks) == 1:
-            only = path if path.is_file() else None
+            only = path if alone else None
             return _dicom_cases(found, path=only)[0]
         private = private or bool(found.stacks or found.broken or found.companions)
     if private:

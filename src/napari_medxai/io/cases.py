@@ -26,7 +26,7 @@ from .case_sources import (
 )
 from .dicom import load_stack
 from .dicom_series import scan
-from .formats import OUTPUT_MARKER, READABLE, exists, kind_of
+from .formats import OUTPUT_MARKER, READABLE, exists, expanded, is_folder, kind_of
 from .labels import LabelFinder
 from .naming import named_as, shown
 from .opening import finished, load_study
@@ -88,12 +88,12 @@ def find_cases(
         contradicts itself, or a label could be of two files.
     """
     places = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    finder = LabelFinder(None if labels is None else Path(labels).expanduser())
+    finder = LabelFinder(None if labels is None else expanded(labels))
     how = "none" if masks is None else masks
     found: list[Found] = []
     skipped: list[Skipped] = []
     for one in places:
-        root = Path(one).expanduser()
+        root = expanded(one)
         if not exists(root):
             raise StudyError(f"{shown(root)}: there is no such file or folder.")
         if root.is_dir():
@@ -152,7 +152,9 @@ def load_case(case: Case) -> Study:
     StudyError
         As `load_study`; for DICOM the text has the case's name, not those of files.
     """
-    private = case.series is not None or case.path.is_dir() or is_dicom_name(case.path)
+    private = (
+        case.series is not None or is_folder(case.path) or is_dicom_name(case.path)
+    )
     with named_as(case.name) if private else nullcontext():
         if case.series is None:
             study = load_study(
@@ -165,10 +167,12 @@ def load_case(case: Case) -> Study:
 
 def _load_series(case: Case) -> Study:
     found = scan(case.files, any_object=case.path.is_file())
-    # Read without its siblings, a stack can have lost the number after its UID.
-    stacks = [stack for stack in found.stacks if stack.key == case.series]
-    if not stacks and len(found.stacks) == 1:
-        stacks = [replace(found.stacks[0], key=str(case.series))]
+    # Read without its siblings, a stack can have another number after its UID.
+    stacks = [
+        replace(stack, key=str(case.series))
+        for stack in found.stacks
+        if stack.fingerprint == case.frames
+    ]
     if not stacks:
         raise StudyError(
             f"{case.name}: the files of this series have changed or vanished since "

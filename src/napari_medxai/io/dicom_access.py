@@ -6,6 +6,7 @@ import logging
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,8 +28,10 @@ BROKEN = (
     IndexError,
     AttributeError,
     NotImplementedError,
-    OverflowError,
+    ArithmeticError,
+    RecursionError,  # sequences nested without end
     struct.error,
+    zlib.error,  # of a deflated file
     BytesLengthException,
     InvalidDicomError,
 )

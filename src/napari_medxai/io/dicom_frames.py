@@ -19,6 +19,7 @@ from napari_medxai.privacy import pseudonym
 from .dicom_access import frame_count, numbers
 from .dicom_tags import GROUPS, SPACINGS, SPLITTERS
 from .mosaic import read_mosaic
+from .structure_names import identity_words, safe_name
 
 __all__ = ["Frame", "frames_of", "integer", "splitters_of"]
 
@@ -332,10 +333,4 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
 
 def _description(dataset: Dataset) -> str:
     """SeriesDescription, unless somebody typed the patient's name into it."""
-    text = " ".join(str(dataset.get("SeriesDescription") or "").split())
-    secrets = str(dataset.get("PatientName") or "").replace("^", " ").split()
-    secrets.append(str(dataset.get("PatientID") or "").strip())
-    for secret in secrets:
-        if len(secret) >= 3 and secret.casefold() in text.casefold():
-            return ""
-    return text
+    return safe_name(dataset.get("SeriesDescription"), identity_words(dataset), "")

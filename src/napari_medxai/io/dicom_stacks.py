@@ -1,15 +1,17 @@
 """From slices to ordered stacks: grouping, splitting, order along the normal.
 
 A series is not yet a volume: it can hold scouts in three directions, several
-acquisitions, time points, or slices of several sizes. Frames are grouped by
-SeriesInstanceUID, frame of reference, size, spacing, StackID and orientation, and
-sorted by their position along the slice normal, whatever their names and
-InstanceNumbers say (DICOM PS3.3 C.7.6.2).
+acquisitions, time points, or slices of several sizes; some anonymisers even give the
+series of all patients one UID. Frames are grouped by SeriesInstanceUID, patient,
+frame of reference, size, spacing, StackID and orientation, and sorted by their position
+along the slice normal, whatever their names and InstanceNumbers say (DICOM PS3.3
+C.7.6.2).
 """
 
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -41,7 +43,8 @@ class Stack:
     Attributes
     ----------
     key : str
-        The SeriesInstanceUID, with ``#2`` where the series holds several stacks.
+        The SeriesInstanceUID, with ``#2`` where the series holds several stacks; the
+        file's name, with its folders where need be, where there is no UID.
     frames : tuple of Frame
         In the order of the array's slices.
     extra : str
@@ -68,6 +71,13 @@ class Stack:
     def files(self) -> tuple[Path, ...]:
         """The files, each once, in slice order."""
         return tuple(dict.fromkeys(frame.path for frame in self.frames))
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same frames in the same order, whatever the key."""
+        frames = [f"{one.path}\0{one.index}\0{one.tile}" for one in self.frames]
+        data = "\n".join(frames).encode("utf-8", "backslashreplace")
+        return hashlib.blake2b(data, digest_size=8).hexdigest()
 
     def series(self) -> Series:
         """Describe the stack for people."""
@@ -102,18 +112,33 @@ def stacks_of(frames: Iterable[Frame]) -> tuple[Stack, ...]:
     by_series: dict[str, list[Frame]] = {}
     for frame in frames:
         by_series.setdefault(frame.series_uid or str(frame.path), []).append(frame)
+    names = _file_keys(m[0].path for m in by_series.values() if not m[0].series_uid)
     result: list[Stack] = []
     for uid, members in by_series.items():
         members, notes = _without_copies(members)
         parts = [part for group in _groups(members) for part in _separate(group)]
         parts.sort(key=lambda part: _rank(part[0]))
-        name = uid if members[0].series_uid else members[0].path.name
+        name = uid if members[0].series_uid else names[members[0].path]
         several = len(parts) > 1
         for index, (part, extra) in enumerate(parts, start=1):
             key = f"{name}#{index}" if several else name
             result.append(Stack(key, tuple(part), extra, _problem(part), notes))
     result.sort(key=lambda stack: _order(stack))
     return tuple(result)
+
+
+def _file_keys(paths: Iterable[Path]) -> dict[Path, str]:
+    """Name files without a SeriesInstanceUID by as much of their path as is needed."""
+    keys: dict[Path, str] = {}
+    left, parts = list(paths), 1
+    while left:
+        counts = Counter(path.parts[-parts:] for path in left)
+        for path in left:
+            if counts[path.parts[-parts:]] == 1 or parts >= len(path.parts):
+                keys[path] = Path(*path.parts[-parts:]).as_posix()
+        left = [path for path in left if path not in keys]
+        parts += 1
+    return keys
 
 
 def _order(stack: Stack) -> tuple[int, tuple[tuple[int, int, str], ...]]:
@@ -169,7 +194,9 @@ def _groups(frames: Sequence[Frame]) -> list[list[Frame]]:
         # a mosaic is a volume of its own.
         single = frame.position is None or frame.tile is not None
         alone = frame.path if single else None
-        basis = (frame.frame_uid, frame.rows, frame.columns, frame.samples)
+        # Not the StudyInstanceUID: some writers make a new one for each slice.
+        owner = (frame.patient, frame.frame_uid)
+        basis = (*owner, frame.rows, frame.columns, frame.samples)
         alike = groups.setdefault((*basis, frame.stack, spacing, alone), [])
         for group in alike:
             if _same_direction(group[0], frame):
@@ -183,9 +210,8 @@ def _groups(frames: Sequence[Frame]) -> list[list[Frame]]:
 def _same_direction(one: Frame, other: Frame) -> bool:
     if one.orientation is None or other.orientation is None:
         return one.orientation is other.orientation
-    return one.orientation == other.orientation or bool(
-        np.allclose(one.orientation, other.orientation, rtol=0, atol=SAME_DIRECTION)
-    )
+    pairs = zip(one.orientation, other.orientation, strict=True)
+    return all(abs(a - b) <= SAME_DIRECTION for a, b in pairs)
 
 
 def _separate(frames: list[Frame]) -> list[tuple[list[Frame], str]]:
@@ -220,7 +246,15 @@ def _separate(frames: list[Frame]) -> list[tuple[list[Frame], str]]:
                 ]
         if len(best) > 1:
             break
-    return best
+    if len(best) < 2:
+        return best
+    # Each part as it would be split if it were alone, so that reading its files again
+    # finds the same.
+    return [
+        (slab, ", ".join(filter(None, (said, more))))
+        for part, said in best
+        for slab, more in _by_acquisition(part)
+    ]
 
 
 def _names(values: Sequence[dict[str, str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 from napari_medxai.errors import StudyError
 from napari_medxai.files import OUTPUT_MARKER
 
-from .naming import reason, shown
+from .naming import printable, reason, shown
 
 __all__ = [
     "KNOWN_EXTENSIONS",
@@ -19,12 +20,16 @@ __all__ = [
     "Kind",
     "entries",
     "exists",
+    "expanded",
     "is_dicom",
+    "is_file",
+    "is_folder",
     "is_hidden",
     "is_mask_name",
     "kind_of",
     "mask_remainder",
     "name_tokens",
+    "names_in",
     "natural_key",
     "split_name",
     "walk",
@@ -71,6 +76,9 @@ COMPANION_WORDS = frozenset({"tumour", "tumor"})
 # The groups a DICOM file without preamble begins with, in both byte orders.
 BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 
+# Python turns no longer runs of digits into numbers; damaged UIDs can have them.
+MANY = 1000
+
 
 def split_name(path: Path) -> tuple[str, str]:
     """Split a file's name into stem and known extension (lower case, or "").
@@ -89,7 +97,7 @@ def is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(132)
-    except OSError:
+    except (OSError, ValueError):
         return False
     if head[128:132] == b"DICM":
         return True
@@ -180,7 +188,10 @@ def _says_mask(token: str) -> bool:
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key by which "a2" comes before "a10"; total and stable."""
     parts = re.split(r"(\d+)", text)
-    keys = [(0, int(p), p) if p.isdecimal() else (1, 0, p.casefold()) for p in parts]
+    keys = [
+        (0, int(p), p) if p.isdecimal() and len(p) < MANY else (1, 0, p.casefold())
+        for p in parts
+    ]
     return (*keys, (2, 0, text))
 
 
@@ -195,6 +206,43 @@ def exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:
         raise StudyError(f"{shown(path)}: cannot be read ({reason(error)}).") from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is of none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder, as `is_file` does."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def expanded(path: str | Path) -> Path:
+    """Write ``~`` out; StudyError for what cannot be a path."""
+    try:
+        if "\0" in str(path):
+            raise ValueError("it holds a NUL")
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError) as error:
+        raise StudyError(
+            f"'{printable(str(path)).replace(chr(0), '?')}' is no path "
+            f"({reason(error)}). Write it out in full."
+        ) from error
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names in a folder, in no order and quickly; none where it cannot be read."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - a Path for each takes ten times as long
+    except OSError:
+        return []
 
 
 def entries(folder: Path) -> list[Path]:

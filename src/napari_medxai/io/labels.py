@@ -179,8 +179,8 @@ class _Known:
     """Files and DICOM folders of the cases, by place and by bare name."""
 
     def __init__(self) -> None:
-        self.roots: list[Path] = []
-        self.places: dict[Path, frozenset[int]] = {}
+        self.roots: dict[Path, None] = {}
+        self.places: dict[Path, set[int]] = {}
         self.by_name: dict[str, list[Path]] = {}
         self._where: dict[Path, Path] = {}
         self._folders: dict[Path, Path] = {}
@@ -199,11 +199,11 @@ class _Known:
 
     def in_folder(self, where: Path) -> bool:
         """Whether this file is of a DICOM case, to which its folder's label goes."""
-        folder = self.places.get(where.parent, frozenset())
+        folder = self.places.get(where.parent, set())
         return not folder.isdisjoint(self.places[where])
 
     def add(self, cases: Iterable[Sequence[Path]], root: Path) -> None:
-        self.roots = list(dict.fromkeys([*self.roots, root.resolve()]))
+        self.roots[root.resolve()] = None
         for files in cases:
             self._cases += 1
             dicom = len(files) > 0 and kind_of(files[0]) == "dicom"
@@ -212,8 +212,7 @@ class _Known:
                 for one in (where, where.parent) if dicom else (where,):
                     if one not in self.places:
                         self.by_name.setdefault(one.name, []).append(one)
-                    owners = self.places.get(one, frozenset())
-                    self.places[one] = owners | {self._cases}
+                    self.places.setdefault(one, set()).add(self._cases)
 
 
 def _assign(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from napari_medxai.errors import StudyError
 
 from .formats import (
+    MASK_WORDS,
     NIFTI_EXTENSIONS,
     RASTER_EXTENSIONS,
     entries,
@@ -17,6 +19,7 @@ from .formats import (
     kind_of,
     mask_remainder,
     name_tokens,
+    names_in,
     split_name,
 )
 from .naming import shown
@@ -26,6 +29,7 @@ __all__ = ["MASK_FOLDER", "Beside", "beside", "inside"]
 MASK_FOLDER = "masks"
 IMAGE_FOLDER = "images"
 ENDINGS = ("_mask", "-mask", "_masks", "_seg", "-seg", "_segmentation", "_label")
+MASK_HINT = re.compile("|".join(sorted(MASK_WORDS)), re.IGNORECASE)
 MASK_EXTENSIONS = RASTER_EXTENSIONS + NIFTI_EXTENSIONS
 
 
@@ -151,10 +155,11 @@ def _with_stem(folder: Path, stem: str) -> list[Path]:
 
 
 def _by_words(image: Path) -> tuple[Path, ...]:
+    # Looked at for each image of what can be a large folder: the cheap test first.
+    if not MASK_HINT.search("\n".join(names_in(image.parent))):
+        return ()
     names = [path for path in entries(image.parent) if not is_hidden(path)]
     masks = [path for path in names if is_mask_name(path) and path != image]
-    if not masks:
-        return ()
     extension = split_name(image)[1]
     images = [
         name_tokens(path)

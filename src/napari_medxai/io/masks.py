@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,15 @@ from .dicom_access import BROKEN
 from .dicom_headers import Companion, read_dataset
 from .dicom_series import scan
 from .dicom_truth import OTHER_IMAGES, Unfit
-from .formats import KNOWN_EXTENSIONS, entries, exists, kind_of, split_name, walk
+from .formats import (
+    KNOWN_EXTENSIONS,
+    entries,
+    exists,
+    expanded,
+    kind_of,
+    split_name,
+    walk,
+)
 from .mask_values import Masks, from_nifti, from_raster
 from .naming import printable, shown
 from .structure_names import unique_name
@@ -76,7 +85,7 @@ def find_masks(
     notes: list[str] = []
     if how == "auto":
         return _auto(study, companions, notes), tuple(notes)
-    place = Path(how).expanduser()
+    place = expanded(how)
     if not exists(place):
         raise StudyError(
             f"{shown(place)}: there is no such mask file or folder for "
@@ -152,15 +161,10 @@ def _companions(
     """Read the SEG and RTSTRUCT among files; `others`: say which are of others."""
     masks: Masks = {}
     own = set(study.files)
-    candidates = [
-        path
-        for path in files
-        if path not in own
-        and (split_name(path)[1] not in KNOWN_EXTENSIONS or kind_of(path) == "dicom")
-    ]
     refused: Counter[tuple[str, str]] = Counter()
-    for companion in scan(candidates).companions:
-        if companion.modality not in READERS:
+    for path in files:
+        companion = None if path in own else _truth_in(path)
+        if companion is None:
             continue
         try:
             found = _companion(study, companion, notes)
@@ -182,6 +186,25 @@ def _companions(
         if others or why != OTHER_IMAGES:
             notes.append(f"{count} {kind} not used: {why}")
     return masks
+
+
+def _truth_in(path: Path) -> Companion | None:
+    """Read a file's header, if it may be DICOM; None where it is no SEG or RTSTRUCT."""
+    if split_name(path)[1] in KNOWN_EXTENSIONS and kind_of(path) != "dicom":
+        return None
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return _known_truth(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _known_truth(path: Path, size: int, changed: int) -> Companion | None:
+    """As `_truth_in`, once for each file: every image of a folder asks for all."""
+    del size, changed  # only so that a file that was written anew is read anew
+    found = scan([path]).companions
+    return found[0] if found and found[0].modality in READERS else None
 
 
 def _companion(study: Study, companion: Companion, notes: list[str]) -> Masks:

@@ -1,6 +1,6 @@
 """Variables of MATLAB files, read as data and nothing else.
 
-MATLAB 7.3 files are HDF5 and are read by h5py, older ones (MATLAB 5 to 7) by SciPy.
+MATLAB 7.3 files are HDF5 and are read by h5py, older ones (MATLAB 5 to 7) by `mat5`.
 HDF5 lists an array's axes in the reverse of MATLAB's order; here they are always
 MATLAB's, rows first. Links, external storage and virtual data sets, by which an HDF5
 file can point at other files, are refused, and sizes are checked before reading.
@@ -9,6 +9,7 @@ file can point at other files, are refused, and sizes are checked before reading
 from __future__ import annotations
 
 import math
+import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,13 +19,12 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
-from scipy.io.matlab import MatReadError
 
 from napari_medxai.errors import StudyError
 
 from .formats import exists
+from .mat5 import Matrix, read_fields, read_matrices, read_values
 from .naming import reason, shown
 
 __all__ = ["Member", "structure", "text_of", "variable", "variables"]
@@ -42,10 +42,7 @@ BROKEN = (
     OverflowError,
     NotImplementedError,
     zlib.error,
-    MatReadError,
 )
-COMPRESSED = 15  # miCOMPRESSED, the only packed element of a MATLAB 5 file
-HEADER = 128
 
 
 @dataclass(frozen=True)
@@ -79,9 +76,10 @@ def variables(path: Path) -> tuple[str, ...]:
         if _is_hdf5(path):
             with _hdf5(path) as file:
                 # MATLAB keeps what references point at under names such as "#refs#".
-                return tuple(sorted(name for name in file if name[:1] != "#"))
-        _check_old(path)
-        return tuple(sorted(name for name, *_ in scipy.io.whosmat(str(path))))
+                # A name that is no UTF-8 comes as bytes.
+                names = (os.fsdecode(name) for name in file)
+                return tuple(sorted(name for name in names if name[:1] != "#"))
+        return tuple(sorted(matrix.name for matrix in _old_matrices(path)))
 
 
 def variable(path: Path, name: str) -> NDArray[Any]:
@@ -94,7 +92,7 @@ def variable(path: Path, name: str) -> NDArray[Any]:
     """
     with _errors(path):
         if not _is_hdf5(path):
-            return np.asarray(_old_variable(path, name))
+            return read_values(_old_variable(path, name))
         with _hdf5(path) as file:
             item = _inside(path, file, name)
             if not isinstance(item, h5py.Dataset):
@@ -125,7 +123,8 @@ def structure(path: Path, name: str) -> Iterator[Mapping[str, Member]]:
     """
     with _errors(path):
         if not _is_hdf5(path):
-            yield _old_structure(path, name)
+            fields = read_fields(_old_variable(path, name))
+            yield {key: _old_member(matrix) for key, matrix in fields.items()}
             return
         with _hdf5(path) as file:
             group = _inside(path, file, name)
@@ -141,10 +140,8 @@ def structure(path: Path, name: str) -> Iterator[Mapping[str, Member]]:
 def text_of(array: NDArray[Any]) -> str:
     """Read a MATLAB character array, or a whole number, as text.
 
-    HDF5 holds characters as unsigned 16-bit codes, SciPy gives strings.
+    Both kinds of files give characters as unsigned 16-bit codes.
     """
-    if array.dtype.kind in "US":
-        return "".join(array.astype(str).ravel().tolist()).strip()
     if array.dtype == np.uint16 or (array.dtype.kind in "iu" and array.size > 1):
         # A row of characters; MATLAB's order runs down the columns first.
         return "".join(chr(int(code)) for code in array.ravel(order="F")).strip("\0 ")
@@ -225,51 +222,28 @@ def _check_size(path: Path, what: str, size: int) -> None:
         )
 
 
-def _check_old(path: Path) -> None:
-    """Make sure this is a MATLAB 5 file that stays small once inflated."""
-    with path.open("rb") as file:
-        head = file.read(HEADER)
-        if len(head) < HEADER or head[126:128] not in (b"IM", b"MI"):
-            raise StudyError(
-                f"{shown(path)}: is no MATLAB file of version 5 to 7.3. Save it again "
-                "with MATLAB's save -v7.3."
-            )
-        order = "little" if head[126:128] == b"IM" else "big"
-        size = path.stat().st_size
-        while len(tag := file.read(8)) == 8:
-            kind = int.from_bytes(tag[:4], order)  # type: ignore[arg-type]
-            length = int.from_bytes(tag[4:], order)  # type: ignore[arg-type]
-            if kind == COMPRESSED:
-                size += _inflated(file.read(length), MAX_BYTES + 1)
-            else:
-                file.seek(length, 1)
-            _check_size(path, "its content", size)
+def _old_matrices(path: Path) -> list[Matrix]:
+    """List the variables of a sound MATLAB 5 file that stays small once inflated."""
+    try:
+        return read_matrices(path, MAX_BYTES)
+    except OverflowError as error:
+        raise StudyError(
+            f"{shown(path)}: its content takes more than the "
+            f"{MAX_BYTES / 2**20:.0f} MiB that are read."
+        ) from error
+    except ValueError as error:
+        raise StudyError(
+            f"{shown(path)}: is no MATLAB file of version 5 to 7.3, or damaged "
+            f"({error}). Copy it again, or save it again with MATLAB's save -v7.3."
+        ) from error
 
 
-def _inflated(packed: bytes, limit: int) -> int:
-    """Count the bytes that a zlib stream becomes, up to a limit, keeping none."""
-    machine, total = zlib.decompressobj(), 0
-    while packed and total < limit:
-        total += len(machine.decompress(packed, 2**20))
-        packed = machine.unconsumed_tail
-    return total
+def _old_variable(path: Path, name: str) -> Matrix:
+    for matrix in _old_matrices(path):
+        if matrix.name == name:
+            return matrix
+    raise StudyError(f"{shown(path)}: has no variable '{name}'.")
 
 
-def _old_variable(path: Path, name: str) -> Any:
-    _check_old(path)
-    found = scipy.io.loadmat(str(path), variable_names=[name]).get(name)
-    if found is None:
-        raise StudyError(f"{shown(path)}: has no variable '{name}'.")
-    return found
-
-
-def _old_structure(path: Path, name: str) -> Mapping[str, Member]:
-    found = _old_variable(path, name)
-    if found.dtype.names is None or found.size != 1:
-        raise StudyError(f"{shown(path)}: '{name}' is no structure of one element.")
-    record = found.ravel()[0]
-    return {key: _in_memory(np.asarray(record[key])) for key in found.dtype.names}
-
-
-def _in_memory(array: NDArray[Any]) -> Member:
-    return Member(array.shape, array.dtype, lambda: array)
+def _old_member(matrix: Matrix) -> Member:
+    return Member(matrix.shape, matrix.dtype, lambda: read_values(matrix))

@@ -12,7 +12,7 @@ from napari_medxai.errors import StudyError
 
 from .dicom_access import BROKEN, quiet
 from .dicom_tags import MEDIA_DIRECTORY
-from .formats import entries, natural_key
+from .formats import entries, is_file, is_folder, natural_key
 from .naming import shown
 
 __all__ = ["Media", "read_media"]
@@ -121,13 +121,13 @@ def _below(
     place = root
     for part in parts:
         exact = place / part
-        if not exact.exists():
+        if not (is_file(exact) or is_folder(exact)):
             if place not in listed:
-                inside = entries(place) if place.is_dir() else []
+                inside = entries(place) if is_folder(place) else []
                 listed[place] = {one.name.casefold(): one for one in inside}
             found = listed[place].get(part.casefold())
             if found is None:
                 return None
             exact = found
         place = exact
-    return place if place.is_file() else None
+    return place if is_file(place) else None

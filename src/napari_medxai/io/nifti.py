@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ BROKEN = (
 )
 COLOURS = ("R", "G", "B")
 CHUNK = 2**20
+MAX_VOLUMES = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +201,11 @@ def _shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
         full.pop()
     if min(full) < 1:
         raise StudyError(f"{shown(path)}: has no voxels, its shape is {tuple(shape)}.")
+    if math.prod(full[3:]) > MAX_VOLUMES:
+        raise StudyError(
+            f"{shown(path)}: its header names {math.prod(full[3:])} volumes, more than "
+            f"the {MAX_VOLUMES} that are listed. Check that the file is whole."
+        )
     return tuple(full)
 
 

@@ -12,7 +12,16 @@ from . import matlab, nifti, raster
 from .archive import extracted
 from .dicom import listing, load_stack, pick
 from .dicom_series import Scan, scan, scan_file
-from .formats import READABLE, Kind, exists, is_mask_name, kind_of, split_name, walk
+from .formats import (
+    READABLE,
+    Kind,
+    exists,
+    expanded,
+    is_mask_name,
+    kind_of,
+    split_name,
+    walk,
+)
 from .mask_files import MASK_FOLDER
 from .masks import find_masks
 from .naming import shown
@@ -97,7 +106,7 @@ def _below(folder: Path, truth: str | Path | None) -> Path | None:
     """Where below a folder, as it will be walked, the named masks lie, if they do."""
     if truth is None or truth in ("auto", "none"):
         return None
-    root, place = folder.resolve(), Path(truth).expanduser().resolve()
+    root, place = folder.resolve(), expanded(truth).resolve()
     if place == root or not place.is_relative_to(root):
         return None
     return folder / place.relative_to(root)
@@ -229,7 +238,7 @@ def finished(
 
 def _opened(path: str | Path) -> Path:
     """Return the file or folder itself; of an archive the folder it was put in."""
-    place = Path(path).expanduser()
+    place = expanded(path)
     if not exists(place):
         raise StudyError(f"{shown(place)}: there is no such file or folder.")
     if place.is_file() and kind_of(place) == "archive":
@@ -297,6 +306,11 @@ def _load_folder(
             raise StudyError(
                 f"{shown(folder)}: holds {count} images or series; choose one with "
                 f"series=:\n{_listing(folder, contents)}"
+            )
+        if not any(key in {one.key, one.identifier} for one in contents.scan.stacks):
+            raise StudyError(
+                f"{shown(folder)}: has no series '{key}'; it holds:\n"
+                f"{_listing(folder, contents)}"
             )
     elif not contents.scan.stacks and not contents.scan.broken:
         found = " but masks" if contents.masks else ""

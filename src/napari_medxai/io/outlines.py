@@ -25,6 +25,7 @@ from napari_medxai.errors import StudyError
 from napari_medxai.study import Study
 
 from . import raster
+from .formats import is_file
 from .mask_files import IMAGE_FOLDER
 from .naming import printable, reason, shown
 from .structure_names import unique_name
@@ -110,7 +111,7 @@ def _rows(table: Path) -> Rows:
 def _placed(study: Study, table: Path, row: dict[str, str]) -> NDArray[np.bool_]:
     root = table.parent
     path = root / (row["Mask"] or "")
-    if not path.resolve().is_relative_to(root.resolve()) or not path.is_file():
+    if not is_file(path) or not path.resolve().is_relative_to(root.resolve()):
         raise StudyError(
             f"{shown(table)}: names a mask of {study.identifier} that is not in its "
             "folder. Copy the data set again, or open the image with masks='none'."

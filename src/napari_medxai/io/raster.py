@@ -27,6 +27,8 @@ from .naming import printable, reason, shown
 __all__ = ["load", "read_pixels", "series"]
 
 EXIF_ORIENTATION = 0x0112
+# What files of these extensions hold in practice; others, such as EPS, start programs.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000")
 BROKEN = (
     OSError,
     SyntaxError,  # Pillow's word for a damaged PNG
@@ -293,7 +295,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with path.open("rb") as file, Image.open(file) as image:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             yield image
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .assembly import assemble, overlay_stem
 from .content import MethodFacts, ModelFacts, ReportData, RunFacts
+from .exports import ExportRecord
 from .html import render_report
 from .overlay import (
     case_pictures,
@@ -13,7 +14,7 @@ from .overlay import (
     picture_bytes,
 )
 from .publishing import publish
-from .store import ExportRecord, Row, Store, StoredCase, picture_name
+from .store import Row, Store, StoredCase, picture_name
 from .summary import Summary, SummaryLine, summarise
 from .tables import (
     RESULT_COLUMNS,

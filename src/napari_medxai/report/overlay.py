@@ -239,7 +239,8 @@ def picture_bytes(picture: Image.Image, *, mime: str = "image/webp") -> bytes:
     elif mime == "image/png":
         text = PngInfo()
         text.add_text("Disclaimer", DISCLAIMER)
-        picture.save(stream, "PNG", pnginfo=text)
+        # Level 3 is three times as fast as 6, and no larger for pictures like these.
+        picture.save(stream, "PNG", pnginfo=text, compress_level=3)
     else:
         raise UsageError(f"'{mime}' is no picture type; use image/webp or image/png.")
     return stream.getvalue()

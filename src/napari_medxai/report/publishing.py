@@ -14,8 +14,9 @@ from pathlib import Path
 from napari_medxai.errors import OutputError
 from napari_medxai.files import output_errors
 
+from .exports import EXPORTS, ExportRecord, link
 from .naming import safe_name
-from .store import EXPORTS, UNFINISHED, ExportRecord, Store, StoredCase, link
+from .store import UNFINISHED, Store, StoredCase
 from .tables import EXPORT_COLUMNS, write_exports
 
 __all__ = ["OVERLAYS", "publish"]

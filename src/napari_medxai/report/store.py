@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,21 @@ from napari_medxai.files import output_errors
 from napari_medxai.metrics import InformationCurve, Localization
 from napari_medxai.results import CaseError, CaseResult, Exported, Outcome
 
+from .exports import (
+    ExportRecord,
+    forget_identified,
+    read_exports,
+    read_tokens,
+    whole,
+    write_durably,
+    write_exports,
+)
 from .network import NETWORK_PICTURE
 
-__all__ = ["EXPORTS", "UNFINISHED", "ExportRecord", "Row", "Store", "StoredCase"]
+__all__ = ["UNFINISHED", "Row", "Store", "StoredCase"]
 
 FOLDER = ".cases"
 RECORD = "case.json"
-EXPORTS = "exports"
-EXPORT_RECORD = "exports.json"
 UNFINISHED = ".unfinished-"
 
 
@@ -59,16 +65,6 @@ class Row:
     def stratum(self) -> str:
         """The class a row counts for: its label, else the class explained."""
         return self.label or self.target_class
-
-
-@dataclass(frozen=True)
-class ExportRecord:
-    """What became of one export: a file's name, or why there is none."""
-
-    method: str
-    name: str = ""
-    reason: str = ""
-    failed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,17 +131,34 @@ class Store:
             case = self.load(key)
         except OutputError:
             return False
-        known = _tokens(self.root / key)
+        known = read_tokens(self.root / key)
         return all(
-            known.get(kind) == token and _whole(case, kind)
+            known.get(kind) == token
+            and whole(case.folder, kind, case.exports.get(kind, ()))
             for kind, token in (exports or {}).items()
         )
 
-    def sweep(self) -> None:
-        """Remove what a killed run left half-written."""
+    def sweep(self, *, identify: bool = True) -> None:
+        """Remove what a killed run left half-written.
+
+        Parameters
+        ----------
+        identify : bool
+            Whether exports that may name the patient, of this and of stale cases,
+            can stay. Who is handed the folder of a run without ``--identify`` must
+            not find those of an earlier one below ``.cases``.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be removed.
+        """
         with output_errors(self.root):
             for path in self.root.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(path)
+            if not identify:
+                for folder in self.root.glob("*/"):
+                    forget_identified(folder)
 
     def save(
         self,
@@ -153,6 +166,8 @@ class Store:
         pictures: Mapping[str, bytes],
         exports: Iterable[Exported] = (),
         tokens: Mapping[str, str] | None = None,
+        *,
+        identified: Collection[str] = (),
     ) -> None:
         """Make a finished case durable.
 
@@ -166,6 +181,8 @@ class Store:
         tokens : mapping of str to str, optional
             What each kind of `exports` depends on besides the key. What an earlier
             run exported of other kinds is kept.
+        identified : collection of str
+            Kinds of `exports` that may name the patient.
 
         Raises
         ------
@@ -178,11 +195,13 @@ class Store:
             temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.root))
             try:
                 for name, content in pictures.items():
-                    _write(temporary / name, content)
-                _write_exports(temporary, final, exports, tokens or {})
+                    write_durably(temporary / name, content)
+                write_exports(
+                    temporary, final, exports, tokens or {}, identified=identified
+                )
                 # Last: only now the time that the exports took is known.
                 record = json.dumps(_record(result), allow_nan=False)
-                _write(temporary / RECORD, record.encode())
+                write_durably(temporary / RECORD, record.encode())
                 if final.exists():
                     shutil.rmtree(final)
                 temporary.replace(final)
@@ -212,68 +231,6 @@ class Store:
         """Read finished cases one after the other."""
         for key in keys:
             yield self.load(key)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_exports(
-    folder: Path,
-    before: Path,
-    exports: Iterable[Exported],
-    tokens: Mapping[str, str],
-) -> None:
-    """Write exports, and keep those of other kinds that an earlier run made."""
-    known = _export_record(before)
-    record: dict[str, Any] = {
-        kind: {"token": token, "files": []} for kind, token in tokens.items()
-    }
-    for one in exports:
-        if one.name:
-            (folder / EXPORTS / one.kind).mkdir(parents=True, exist_ok=True)
-            _write(folder / EXPORTS / one.kind / one.name, one.content)
-        entry = ExportRecord(one.method, one.name, one.reason, one.failed)
-        record[one.kind]["files"].append(asdict(entry))
-    for kind in known.keys() - record.keys():
-        kept = before / EXPORTS / kind
-        if kept.is_dir():
-            shutil.copytree(kept, folder / EXPORTS / kind, copy_function=link)
-        record[kind] = known[kind]
-    if record:
-        _write(folder / EXPORT_RECORD, json.dumps(record).encode())
-
-
-def _export_record(folder: Path) -> dict[str, Any]:
-    """Read ``exports.json``; what is missing or damaged counts as nothing exported."""
-    try:
-        data = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _tokens(folder: Path) -> dict[str, str]:
-    return {kind: str(d.get("token")) for kind, d in _export_record(folder).items()}
-
-
-def _whole(case: StoredCase, kind: str) -> bool:
-    """Whether every file that was exported is still there."""
-    folder = case.folder / EXPORTS / kind
-    return all(
-        (folder / one.name).is_file() for one in case.exports.get(kind, ()) if one.name
-    )
-
-
-def link(source: str | Path, target: str | Path) -> None:
-    """Link where the file system can, else copy."""
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def picture_name(index: int | None, method: str) -> str:
@@ -356,10 +313,7 @@ def _case(key: str, data: Mapping[str, Any], folder: Path) -> StoredCase:
         seconds=data["seconds"],
         provenance=data["provenance"],
         pictures=pictures,
-        exports={
-            kind: tuple(ExportRecord(**one) for one in made["files"])
-            for kind, made in _export_record(folder).items()
-        },
+        exports=read_exports(folder),
         folder=folder,
     )
 
