@@ -53,6 +53,8 @@ docs: $(STAMP)
 
 bench: $(STAMP)  ## the measurements behind the documentation's figures
 	$(PY) benchmarks/bench.py
+	$(PY) benchmarks/methods.py
+	$(PY) benchmarks/agreement.py
 	$(PY) benchmarks/reading.py
 
 samples: $(STAMP)  ## make the sample data anew

@@ -125,6 +125,18 @@ def test_window(tmp_path, function, width, expected) -> None:
     assert load_study(save(ds, tmp_path / "a.dcm")).window == expected
 
 
+def test_a_window_that_is_no_number_costs_the_window_only(tmp_path) -> None:
+    path = save(dataset(volume(1)[0], WindowCenter=40, WindowWidth=77), tmp_path / "a")
+    data = path.read_bytes()
+    assert data.count(b"77") == 1
+    path.write_bytes(data.replace(b"77", b"xy"))
+    study = load_study(path)
+    assert study.window is None
+    assert study.array.tolist() == volume(1)[0].tolist()
+    note = "the window in the header is not a number and was left out"
+    assert note in study.notes
+
+
 def test_colour(tmp_path) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     study = load_study(save(dataset(rgb, photometric="RGB"), tmp_path / "a.dcm"))

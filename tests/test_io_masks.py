@@ -357,6 +357,19 @@ def test_a_grid_moved_by_little_gives_the_same_voxels(tmp_path, axis) -> None:
     assert any("resampled (nearest) onto the image's grid" in n for n in study.notes)
 
 
+def test_a_drift_over_many_voxels_is_noticed(tmp_path) -> None:
+    """Half a thousandth of a step a voxel is a third of a voxel after 600."""
+    array = np.zeros((600, 4, 3), dtype=np.uint8)
+    array[590] = 1
+    path = nifti(tmp_path / "T1.nii", array.astype(np.float32), np.eye(4))
+    scaled = np.diag([1.0005, 1.0, 1.0, 1.0])
+    nifti(tmp_path / "T1_seg.nii", array, scaled)
+    study = load_study(path)
+    assert any("resampled (nearest) onto the image's grid" in n for n in study.notes)
+    nifti(tmp_path / "T1_seg.nii", array, np.diag([1 + 1e-7, 1.0, 1.0, 1.0]))
+    assert not any("resampled" in note for note in load_study(path).notes)
+
+
 def turned(degrees: float, spacing: tuple[float, ...], origin: NDArray) -> NDArray:
     """An affine onto RAS that turns about two axes; spacing of (i, j, k)."""
     a = np.radians(degrees)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -158,3 +163,27 @@ def test_bfloat16_is_near_and_leaves_the_network_alone(name, image):
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     with pytest.raises(MethodError, match="precision must be 'fp32' or 'bf16'"):
         saliency.compute(name, network, image, 0, precision="fp16")
+
+
+GLIBC = """
+import ctypes, sys
+from napari_medxai.saliency.allocator import keep_freed_memory
+if sys.platform.startswith("linux"):
+    print(keep_freed_memory(), keep_freed_memory())
+"""
+
+
+@pytest.mark.parametrize(("name", "expected"), [("OTHER", True), ("TRIM", False)])
+def test_allocator_is_asked_unless_the_user_has(name, expected):
+    libc = platform.libc_ver()[0]
+    if libc != "glibc":
+        pytest.skip(f"the C library is {libc or platform.system()}, not glibc")
+    settings = {f"MALLOC_{name}_THRESHOLD_": "1000000"}
+    done = subprocess.run(
+        [sys.executable, "-c", GLIBC],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(expected)] * 2

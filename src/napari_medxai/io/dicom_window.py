@@ -40,7 +40,10 @@ def voi_window(
     SIGMOID it is the tangent at the centre, which reaches black and white there. Of
     a table it is the range of inputs over which the output changes.
     """
-    ends = [_first(holder, "WindowCenter"), _first(holder, "WindowWidth")]
+    try:
+        ends = [_first(holder, "WindowCenter"), _first(holder, "WindowWidth")]
+    except (ValueError, TypeError, OverflowError):
+        return None, "the window in the header is not a number and was left out"
     if ends[0] is not None and ends[1] is not None and ends[1] > 0:
         centre, width = ends[0], ends[1]
         function = str(holder.get("VOILUTFunction") or "LINEAR").upper()

@@ -25,7 +25,8 @@ from .planes import Planes, planes_of
 
 __all__ = ["grid_text", "onto_grid", "onto_raster", "other_grid", "sample_frames"]
 
-AFFINE_TOLERANCE = 1e-3
+SAME_GRID = 0.005
+"""Grids are the same where no corner is off by more, in steps of the smallest."""
 Floats = NDArray[np.float64]
 
 
@@ -107,14 +108,13 @@ def _turned(
         for axis in flips:
             turned[:3, 3] += turned[:3, axis] * (target[axis] - 1)
             turned[:3, axis] *= -1
-        # The step across a single slice is a thickness, not a distance of voxels.
-        compared = [axis for axis in range(3) if target[axis] > 1] + [3]
-        if np.allclose(
-            turned[:, compared],
-            study.affine_lps[:, compared],
-            rtol=0,
-            atol=AFFINE_TOLERANCE,
-        ):
+        # At the corners, where small differences of the steps add up. The step across
+        # a single slice is a thickness and does not count: its index is 0.
+        ends = [(0, n - 1) for n in target]
+        corners = [(*corner, 1.0) for corner in itertools.product(*ends)]
+        apart = np.array(corners) @ (turned - study.affine_lps)[:3].T
+        spacing = spacing_of(study.affine_lps)
+        if np.linalg.norm(apart, axis=1).max() <= SAME_GRID * min(spacing):
             return np.flip(values.transpose(order), axis=tuple(flips))
     return None
 

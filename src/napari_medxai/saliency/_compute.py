@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from napari_medxai.errors import MethodError
 
+from .allocator import keep_freed_memory
 from .holding import held
 from .network import Precision, Session
 from .parameters import unknown_parameter
@@ -45,6 +46,7 @@ def run(
         raise MethodError(
             f"{method.name}: needs a torch.nn.Module, got {type(module).__name__}"
         )
+    keep_freed_memory()
     with held(module if method.needs_network else None):
         session = Session(
             method.name,
