@@ -340,6 +340,7 @@ def _block(
                 content=_content(case, index, name),
                 mime="image/webp",
                 missing=row.reason if row.status == "failed" else "",
+                reason=row.reason,
                 aic_auc=None if row.aic is None else row.aic.auc,
                 sic_auc=None if row.sic is None else row.sic.auc,
                 aic_excluded=(row.aic.excluded or "") if row.aic else "",

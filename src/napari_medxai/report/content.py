@@ -274,6 +274,8 @@ class CasePicture:
         measured.
     missing : str
         Why there is no picture.
+    reason : str
+        All that is to be said of the row, as in ``results.csv``.
     aic_auc, sic_auc : float or None
     aic_excluded, sic_excluded : str
         Why there is no curve; "" where there is one.
@@ -288,6 +290,7 @@ class CasePicture:
     alt: str = ""
     plain: bool = False
     missing: str = ""
+    reason: str = ""
     aic_auc: float | None = None
     sic_auc: float | None = None
     aic_excluded: str = ""
@@ -296,6 +299,12 @@ class CasePicture:
     relevance_mass: float | None = None
     iou_mask_area: float | None = None
     link: str = ""
+
+    @property
+    def concerns(self) -> tuple[str, ...]:
+        """What makes the map worth nothing, see `saliency.concerns`."""
+        parts = self.reason.split("; ")
+        return tuple(part for part in parts if part.startswith("the map is "))
 
 
 @dataclass(frozen=True, kw_only=True)

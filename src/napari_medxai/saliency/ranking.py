@@ -40,14 +40,16 @@ def rank_segments(
         pixels that no segment added share their mean attribution.
     """
     values = attribution.ravel()
-    owner = np.repeat(np.arange(len(segments)), [len(pixels) for pixels in segments])
-    member = np.concatenate([np.zeros(0, np.int64), *segments])
+    sizes = [len(pixels) for pixels in segments]
+    owner = np.repeat(np.arange(len(segments), dtype=np.int32), sizes)
+    member = np.concatenate([np.zeros(0, np.int32), *segments], dtype=np.int32)
     # Rows are pixels: what a pixel's covering takes from which segments.
     membership = sparse.csr_array(
-        (np.ones(len(member)), (member, owner)), shape=(values.size, len(segments))
+        (np.ones(len(member), np.int8), (member, owner)),
+        shape=(values.size, len(segments)),
     )
-    count = membership.sum(axis=0)
-    total = membership.T @ values
+    count = np.array(sizes, dtype=np.float64)
+    total = np.bincount(owner, weights=values[member], minlength=len(segments))
     result = np.empty(values.size)
     hidden = np.ones(values.size, dtype=bool)
     covered = 0
@@ -63,8 +65,9 @@ def rank_segments(
         hidden[pixels] = False
         covered += len(pixels)
         rows = membership[pixels]
-        count -= rows.sum(axis=0)
-        total -= rows.T @ values[pixels]
+        weights = np.repeat(values[pixels], np.diff(rows.indptr))
+        count -= np.bincount(rows.indices, minlength=len(segments))
+        total -= np.bincount(rows.indices, weights, minlength=len(segments))
     if hidden.any():
         result[hidden] = values[hidden].mean()
     return result.reshape(attribution.shape)
