@@ -31,7 +31,10 @@ def main() -> None:
     model = mx.load_model(a.model)
     named = [(n, saliency.get(n).approximates) for n in saliency.methods()]
     pairs = [(fast, exact) for fast, exact in named if exact is not None]
-    found: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
+    named_bf16 = ("scorecam, bf16", "scorecam")
+    found: dict[tuple[str, str], list[float]] = {
+        pair: [] for pair in (*pairs, named_bf16)
+    }
     images = sorted(a.folder.glob("images/*"))[: a.limit]
     for path in images:
         image = model.input(mx.load_study(path, masks="none")).image
@@ -41,7 +44,9 @@ def main() -> None:
         for name in dict.fromkeys(name for pair in pairs for name in pair):
             result = saliency.compute(name, model.module, x, target, shared=shared)
             maps[name] = result[0].numpy().ravel()
-        for fast, exact in pairs:
+        result = saliency.compute("scorecam", model.module, x, target, precision="bf16")
+        maps["scorecam, bf16"] = result[0].numpy().ravel()
+        for fast, exact in found:
             statistic = float(spearmanr(maps[fast], maps[exact]).statistic)
             found[fast, exact].append(statistic)
     print(f"{len(images)} images, {model.name}\n")
