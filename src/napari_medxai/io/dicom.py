@@ -25,7 +25,8 @@ from .naming import anonymous, shown
 
 __all__ = ["listing", "load_stack", "pick"]
 
-THREADS = 4
+# More only wait for the interpreter's lock: parsing holds it (benchmarks/reading.py).
+THREADS = 2
 
 
 def pick(scan: Scan, source: Path, series: str | None) -> Stack:
@@ -183,25 +184,40 @@ def _read(stack: Stack) -> tuple[NDArray[Any], list[Pixels]]:
 
     Files are read ahead by a few threads, never more of them than are soon needed.
     """
-    runs = _runs(stack)
-    array: NDArray[Any] | None = None
-    parts: list[Pixels] = []
-    with ThreadPoolExecutor(max_workers=min(THREADS, len(runs))) as pool:
-        ahead: deque[Future[Pixels]] = deque()
-        waiting = iter(runs)
+    first, *others = _runs(stack)
+    part = first.read()
+    array = base = _put(None, part, [], first, len(stack.frames))
+    parts = [replace(part, array=part.array[:0].copy())]
+
+    def fill(run: _Run) -> tuple[Pixels, bool]:
+        """Read a file and, where it is like the first, put it in its place here."""
+        found = run.read()
+        alike = found.array.shape[1:] == base.shape[1:]
+        alike &= (found.array.dtype, found.inverted) == (base.dtype, part.inverted)
+        if alike:
+            base[run.start : run.start + len(found.array)] = found.array
+            found = replace(found, array=found.array[:0].copy())
+        return found, alike
+
+    with ThreadPoolExecutor(max_workers=min(THREADS, len(others) or 1)) as pool:
+        ahead: deque[Future[tuple[Pixels, bool]]] = deque()
+        waiting = iter(others)
         try:
-            for run in runs:
+            for run in others:
                 ahead.extend(
-                    pool.submit(later.read)
+                    pool.submit(fill, later)
                     for later in itertools.islice(waiting, 2 * THREADS - len(ahead))
                 )
-                part = ahead.popleft().result()
-                array = _put(array, part, parts, run, len(stack.frames))
-                parts.append(replace(part, array=part.array[:0].copy()))
+                found, placed = ahead.popleft().result()
+                if not placed:
+                    array = _put(array, found, parts, run, len(stack.frames))
+                elif array is not base:
+                    own = slice(run.start, run.start + len(run.frames))
+                    array[own] = base[own]
+                parts.append(replace(found, array=found.array[:0].copy()))
         finally:
             for one in ahead:
                 one.cancel()
-    assert array is not None
     return array, parts
 
 
