@@ -208,6 +208,7 @@ def child(network: str, index: int, side: str, repeat: int) -> None:
     """Measure one side of one line and print it as JSON."""
     warnings.simplefilter("ignore")
     module, x = load(network)
+    saliency.methods()  # loads the code, as `peer` does the packages'
     line = LINES[index]
     work = (ours if side == "ours" else peer)(line, module, x)
     with torch.inference_mode():
