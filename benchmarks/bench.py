@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import napari_medxai as mx
-from napari_medxai import metrics, saliency
+from napari_medxai import saliency
 from napari_medxai.samples import samples
 
 
@@ -31,50 +31,6 @@ def median_seconds(work: Callable[[], object], repeat: int) -> float:
         work()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
-
-
-def reference_curves(
-    image: np.ndarray,
-    saliency_map: np.ndarray,
-    mask: np.ndarray,
-    predict: Callable[[np.ndarray], np.ndarray],
-    target: int,
-) -> None:
-    """Call PAIR's function twice, as its users do: once for SIC, once for AIC."""
-    from saliency.metrics import pic
-
-    thresholds = [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34]
-    thresholds += [0.5, 0.75]
-    for reading in (
-        lambda p: p[:, target],
-        lambda p: (p.argmax(axis=1) == target).astype(float),
-    ):
-        try:
-            pic.compute_pic_metric(
-                img=image,
-                saliency_map=saliency_map,
-                random_mask=mask,
-                pred_func=lambda x, r=reading: r(predict(x)),
-                saliency_thresholds=thresholds,
-                min_pred_value=0.0,
-                keep_monotonous=True,
-            )
-        except pic.ComputePicMetricError as error:
-            print(f"(the reference excluded the image: {error})")
-
-
-def shim_numpy() -> None:
-    """Give PAIR 0.2.1 the two NumPy names that NumPy 2.4 has removed."""
-    if not hasattr(np, "trapz"):
-        np.trapz = np.trapezoid  # noqa: NPY201 - the name that PAIR calls
-    quantile = np.quantile
-
-    def with_interpolation(*args: object, **kwargs: object) -> object:
-        if "interpolation" in kwargs:
-            kwargs["method"] = kwargs.pop("interpolation")
-        return quantile(*args, **kwargs)
-
-    np.quantile = with_interpolation
 
 
 def bench_methods(model: mx.Classifier, image: np.ndarray, repeat: int) -> None:
@@ -104,42 +60,6 @@ def bench_methods(model: mx.Classifier, image: np.ndarray, repeat: int) -> None:
     print(f"| all nine | {total:.2f} |\n")
 
 
-def bench_curves(image: np.ndarray, repeat: int) -> None:
-    """Time both curves of a map against two calls of the reference."""
-    shim_numpy()
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
-    smooth = np.exp(-((rows - 90) ** 2 + (columns - 120) ** 2) / 2000.0)
-    noise = rng.random(image.shape)
-
-    def predict(batch: np.ndarray) -> np.ndarray:
-        """Be surer the nearer the batch is to the image: free, and never excluded."""
-        flat = batch.reshape(len(batch), *image.shape, -1).mean(axis=-1)
-        distance = np.abs(flat - image).mean(axis=(1, 2))
-        score = np.exp(-distance)
-        return np.stack([score, 1 - score], axis=1)
-
-    mask = metrics.random_mask(image.shape, seed=0)
-    print("| image, map | ours, s | two calls of PAIR, s | ratio |\n|---|---|---|---|")
-    for kind, picture in (("grey", image), ("RGB", np.stack([image] * 3, axis=-1))):
-        for name, values in (("smooth", smooth), ("noise", noise)):
-
-            def ours(p: np.ndarray = picture, v: np.ndarray = values) -> None:
-                metrics.information_curves(
-                    p, v, predict, 0, random_mask=mask, min_probability=0.0
-                )
-
-            def theirs(p: np.ndarray = picture, v: np.ndarray = values) -> None:
-                reference_curves(p, v, mask, predict, 0)
-
-            a = median_seconds(ours, repeat)
-            start = time.perf_counter()
-            theirs()
-            b = time.perf_counter() - start
-            print(f"| {kind}, {name} | {a:.2f} | {b:.2f} | {b / a:.1f} |")
-    print()
-
-
 def main() -> None:
     """Print all measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -155,7 +75,6 @@ def main() -> None:
     print(f"# {platform.machine()}, {torch.get_num_threads()} threads, {model.name}\n")
     print(f"Loading torch, MONAI and the model: {loaded:.1f} s.\n")
     bench_methods(model, image, a.repeat)
-    bench_curves(image, a.repeat)
     settings = mx.Settings(methods=saliency.resolve("core"))
     start = time.perf_counter()
     list(mx.evaluate_study(study, model, settings))

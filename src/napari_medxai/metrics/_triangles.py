@@ -1,4 +1,4 @@
-"""Linear interpolation of a whole picture over a triangulation of its pixels.
+"""Delaunay triangles of revealed pixels, looked up for hidden ones.
 
 The triangles are drawn row by row in whole numbers. SciPy's interpolator looks up
 one point after the other instead; where the triangulation of a regular grid holds
@@ -9,83 +9,146 @@ take minutes for one image.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+from scipy.spatial import Delaunay, cKDTree
 
-__all__ = ["draw"]
+from napari_medxai.metrics._stencil import (
+    BoolArray,
+    Ints,
+    Stencil,
+    cross,
+    plane,
+    stencil_of,
+)
 
-IntArray = NDArray[np.int64]
+__all__ = ["draw", "stencil_by_triangles"]
+
+# Revealed pixels this near a wanted one are triangulated first; where their triangles
+# turn out not to be empty, those inside are added, so often, and then all.
+NEAR = 4
+ROUNDS = 3
 
 
-def draw(
-    vertices: IntArray,
-    simplices: IntArray,
-    values: IntArray,
-    shape: tuple[int, int],
-) -> NDArray[np.float64]:
-    """Fill the triangles.
+def stencil_by_triangles(
+    known: BoolArray, wanted: BoolArray, *, local: bool
+) -> Stencil:
+    """Triangulate revealed pixels and find the triangles that hold the wanted ones.
 
     Parameters
     ----------
-    vertices
-        ``(V, 2)``: row and column of every vertex, within `shape`.
-    simplices
-        ``(T, 3)``: indices of the vertices of every triangle, either way round.
-    values
-        ``(V, C)``: whole numbers at the vertices.
+    known
+        bool ``(H, W)``: the revealed pixels that can be corners; the image's four
+        corners among them.
+    wanted
+        bool ``(H, W)``: hidden pixels.
+    local
+        Triangulate the revealed pixels near the wanted ones only. A triangle of some
+        revealed pixels whose circumcircle holds none of all of them is a triangle of
+        all of them: so the circles are looked at, and pixels added until they are
+        empty.
+
+    Returns
+    -------
+    Stencil
+        Of the wanted pixels, in order, without any that a hull which rounding left
+        open does not hold.
+    """
+    pixels = np.flatnonzero(wanted).astype(np.int32)
+    chosen = known
+    if local:
+        chosen = known & maximum_filter(wanted, 2 * NEAR + 1)
+        chosen[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+    for rounds in range(ROUNDS + 1):
+        if rounds == ROUNDS or 1.5 * chosen.sum() > known.sum():
+            chosen = known
+        points = np.argwhere(chosen)
+        simplices = Delaunay(points.astype(np.float64)).simplices
+        triangles = points.astype(np.int32).T[:, simplices.T].swapaxes(0, 1)
+        owner = draw(triangles, known.shape).ravel()[pixels]
+        if chosen is known:
+            break
+        inside = _inside(triangles[..., np.unique(owner)], known & ~chosen)
+        if not len(inside):
+            break
+        chosen[inside[:, 0], inside[:, 1]] = True
+    held = owner >= 0
+    if not held.all():
+        pixels, owner = pixels[held], owner[held]
+    columns = known.shape[1]
+    corners = triangles.take(owner, axis=2)
+    corners -= np.stack(np.divmod(pixels, np.int32(columns)))
+    return stencil_of(pixels, corners, columns)
+
+
+def _inside(triangles: Ints, others: BoolArray) -> Ints:
+    """Other points, ``(M, 2)``, in the circumcircles of triangles ``(3, 2, T)``.
+
+    None only where all circles are empty: the point nearest to the centre decides,
+    in whole numbers.
+    """
+    points = np.argwhere(others)
+    if not len(points):
+        return points
+    area, down, along, height = plane(triangles.astype(np.int64))
+    tree = cKDTree(points, compact_nodes=False, balanced_tree=False)
+    centre = np.stack([down, along], axis=1) / (2 * area[:, None])
+    _, nearest = tree.query(centre)
+    row, column = points[nearest].T
+    depth = area * (row * row + column * column) - down * row - along * column - height
+    broken = depth * np.sign(area) < 0
+    if not broken.any():
+        return points[:0]
+    radius = np.hypot(*(triangles[0][:, broken] - centre[broken].T))
+    every = tree.query_ball_point(centre[broken], radius)
+    found = np.unique(np.concatenate([*every, nearest[broken]]).astype(np.int64))
+    inside: Ints = points[found]
+    return inside
+
+
+def draw(triangles: Ints, shape: tuple[int, ...]) -> Ints:
+    """Fill triangles with their numbers.
+
+    Parameters
+    ----------
+    triangles
+        ``(3, 2, T)``: row and column of the corners, within `shape`, either way round.
     shape
         Rows and columns of the picture.
 
     Returns
     -------
     numpy.ndarray
-        ``(H, W, C)``; NaN where there is no triangle. Every value is one correctly
-        rounded division of whole numbers, so that triangles agree on the edge they
-        share.
+        ``(H, W)``: the number of a triangle that holds the pixel, its edges included;
+        -1 where there is none.
     """
-    corner = vertices[simplices]
-    # twice the signed area; those without area hold nothing others do not
-    (r0, c0), (r1, c1), (r2, c2) = np.moveaxis(corner, 0, 2)
-    area = (r1 - r0) * (c2 - c0) - (c1 - c0) * (r2 - r0)
-    solid = area != 0
-    corner, area, simplices = corner[solid], area[solid], simplices[solid]
-    sign = np.sign(area)
-    # weight of vertex i at (row, column): column * along + row * down + offset >= 0
-    start, end = np.roll(corner, -1, axis=1), np.roll(corner, -2, axis=1)
-    along = (end[..., 0] - start[..., 0]) * sign[:, None]
-    down = (start[..., 1] - end[..., 1]) * sign[:, None]
-    offset = -(start[..., 1] * along + start[..., 0] * down)
-
-    top, bottom = corner[..., 0].min(axis=1), corner[..., 0].max(axis=1)
-    owner, step = _ranges(bottom - top + 1)
+    area = cross(triangles[1] - triangles[0], triangles[2] - triangles[0])
+    # those without area hold nothing others do not
+    solid = np.flatnonzero(area)
+    corners, turn = triangles[..., solid], np.sign(area[solid])
+    top = corners[:, 0].min(axis=0)
+    owner, step = _ranges(corners[:, 0].max(axis=0) - top + 1)
     row = top[owner] + step
-    left = corner[..., 1].min(axis=1)[owner]
-    right = corner[..., 1].max(axis=1)[owner]
+    left = corners[:, 1].min(axis=0)[owner]
+    right = corners[:, 1].max(axis=0)[owner]
     for i in range(3):
-        slope = along[owner, i]
-        rest = down[owner, i] * row + offset[owner, i]
+        # column * along + row * down + offset >= 0 on the inner side of an edge
+        start, end = corners[i - 2], corners[i - 1]
+        along = (end[0] - start[0]) * turn
+        down = (start[1] - end[1]) * turn
+        offset = -(start[1] * along + start[0] * down)
+        slope = along[owner]
+        rest = down[owner] * row + offset[owner]
         divisor = np.where(slope == 0, 1, slope)
-        bound = -(rest // divisor)  # ceil(-rest / slope)
-        left = np.where(slope > 0, np.maximum(left, bound), left)
-        bound = rest // -divisor  # floor(rest / -slope)
-        right = np.where(slope < 0, np.minimum(right, bound), right)
-
+        np.maximum(left, -(rest // divisor), out=left, where=slope > 0)  # rounded up
+        np.minimum(right, rest // -divisor, out=right, where=slope < 0)
     span, step = _ranges(np.maximum(right - left + 1, 0))
-    column = left[span] + step
-    target = row[span] * shape[1] + column
-    owner_of = owner[span]
-    size = np.abs(area)[owner_of]
-    result = np.full((shape[0] * shape[1], values.shape[1]), np.nan)
-    for channel in range(values.shape[1]):
-        at = values[simplices, channel]
-        slope = (at * along).sum(axis=1)
-        base = (at * down).sum(axis=1)[owner] * row
-        base += (at * offset).sum(axis=1)[owner]
-        result[target, channel] = (slope[owner_of] * column + base[span]) / size
-    return result.reshape(*shape, -1)
+    result = np.full(shape[0] * shape[1], -1, np.int32)
+    result[(row * np.int32(shape[1]) + left)[span] + step] = solid[owner][span]
+    return result.reshape(shape)
 
 
-def _ranges(lengths: IntArray) -> tuple[IntArray, IntArray]:
+def _ranges(lengths: Ints) -> tuple[Ints, Ints]:
     """Count 0, 1, … up to each length in turn: whose it is, and the count."""
     owner = np.repeat(np.arange(lengths.size), lengths)
-    first = np.cumsum(lengths) - lengths
-    return owner, np.arange(owner.size) - first[owner]
+    first = np.cumsum(lengths, dtype=np.int32) - lengths
+    return owner, np.arange(owner.size, dtype=np.int32) - first[owner]

@@ -10,28 +10,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from scipy.spatial import Delaunay
 
 from napari_medxai.errors import MetricError
-from napari_medxai.metrics._triangles import draw
+from napari_medxai.metrics._nearby import stencil_nearby
+from napari_medxai.metrics._stencil import BoolArray, Stencil, mixed
+from napari_medxai.metrics._triangles import stencil_by_triangles
 
 __all__ = ["blur", "random_mask", "support_of", "with_corners"]
 
-BoolArray = NDArray[np.bool_]
 Image = NDArray[np.uint8]
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 
 
 def random_mask(
-    shape: tuple[int, int], *, fraction: float = 0.01, seed: int = 0
+    shape: tuple[int, ...], *, fraction: float = 0.01, seed: int = 0
 ) -> BoolArray:
     """Draw the pixels which even the fully blurred image keeps.
 
     Parameters
     ----------
     shape
-        ``(rows, columns)`` of the image.
+        ``(rows, columns)`` of the image, or of a volume with its slices first.
     fraction
         Part of the pixels to keep, in [0, 1]; rounded down to whole pixels.
     seed
@@ -90,24 +90,30 @@ def blur(image: Image, revealed: BoolArray) -> Image:
     hidden = ~known
     if not hidden.any():
         return image
-    vertices = np.argwhere(support_of(known))
-    triangles = Delaunay(vertices.astype(np.float64))
-    values = image[vertices[:, 0], vertices[:, 1]].reshape(len(vertices), -1)
-    filled = draw(
-        vertices,
-        triangles.simplices.astype(np.int64),
-        values.astype(np.int64),
-        (known.shape[0], known.shape[1]),
-    )[hidden]
-    missed = np.isnan(filled)
-    if missed.any():  # a hull that rounding left open; the reference does the same
+    support = support_of(known)
+    result = image.copy(order="C")
+    flat = result.reshape(hidden.size, -1)
+    left = hidden.copy()
+    near = stencil_nearby(known, support)
+    if near is not None:
+        _paint(near, image, flat, left)
+    if left.any():
+        rest = stencil_by_triangles(support, left, local=near is not None)
+        _paint(rest, image, flat, left)
+    if left.any():  # a hull that rounding left open; the reference does the same
         mean = image.reshape(hidden.size, -1).mean(axis=0)
-        filled = np.where(missed, mean, filled)
-    result = image.copy()
-    # the reference rounds in single precision: 127.4999999 becomes 128
-    rounded = np.round(filled.astype(np.float32)).astype(np.uint8)
-    result[hidden] = rounded.reshape(result[hidden].shape)
+        flat[left.ravel()] = _rounded(mean)
     return result
+
+
+def _paint(stencil: Stencil, image: Image, flat: Image, left: BoolArray) -> None:
+    flat[stencil.pixels] = _rounded(mixed(stencil, image))
+    left.ravel()[stencil.pixels] = False
+
+
+def _rounded(values: NDArray[np.float64]) -> Image:
+    """Round as the reference does, in single precision: 127.4999999 becomes 128."""
+    return np.round(values.astype(np.float32)).astype(np.uint8)
 
 
 def support_of(known: BoolArray) -> BoolArray:
