@@ -288,8 +288,8 @@ def test_exclusions_are_those_of_pair(
 def test_min_probability_is_an_inclusive_limit() -> None:
     image = scene(0, 3, 24)
     prepared = metrics.prepare(image, lookup([0.2, 0.8], [0.9, 0.1])(image))
-    assert prepared.excluded(1, min_probability=0.8) == (None, None)
-    aic, sic = prepared.excluded(1, min_probability=0.81)
+    assert prepared.excluded(1, min_probability=0.8) == {"pair": (None, None)}
+    aic, sic = prepared.excluded(1, min_probability=0.81)["pair"]
     assert aic is None
     assert sic is not None
     assert "0.81" in sic
@@ -302,8 +302,8 @@ def test_sic_follows_the_target_and_aic_the_label() -> None:
     image = scene(0, 1, 40)
     prepared = metrics.prepare(image, lesion_detector())
     saliency_map = saliency_maps(40)["smooth"]
-    both = prepared.curves(saliency_map, 1)
-    other = prepared.curves(saliency_map, 1, label=0)
+    both = prepared.curves(saliency_map, 1)["pair"]
+    other = prepared.curves(saliency_map, 1, label=0)["pair"]
     assert (both.label, other.label) == (1, 0)
     np.testing.assert_array_equal(both.sic.y, other.sic.y)
     assert both.aic.excluded is None
@@ -330,7 +330,7 @@ def test_one_batch_serves_all_thresholds_and_the_ends_are_made_once() -> None:
 def test_nothing_is_computed_where_both_curves_are_excluded() -> None:
     image = scene(0, 1, 24)
     prepared = metrics.prepare(image, lookup([0.9, 0.1], [0.9, 0.1])(image))
-    curves = prepared.curves(saliency_maps(24)["noise"], 1)
+    curves = prepared.curves(saliency_maps(24)["noise"], 1)["pair"]
     assert curves.aic.excluded
     assert curves.sic.excluded
     assert curves.knots.thresholds.tolist() == [0.0, 1.0]
@@ -383,16 +383,16 @@ def test_a_sparse_map_shows_everything_and_costs_no_forward() -> None:
     revealed = prepared.reveal(saliency_maps(40)["sparse"])
     full = np.asarray(THRESHOLDS) >= 0.5
     assert revealed.fractions[full].tolist() == [1.0, 1.0]
-    assert revealed.sizes[full].tolist() == [prepared.original_size] * 2
+    assert revealed.sizes[full].tolist() == [prepared.sizes["webp"][1]] * 2
     assert len(revealed.images) == 11
-    curves = prepared.curves(saliency_maps(40)["sparse"], 1)
+    curves = prepared.curves(saliency_maps(40)["sparse"], 1)["pair"]
     assert curves.sic.knots_y[-1] == 1.0
     assert curves.knots.probabilities[-2] == curves.knots.probabilities[-1]
 
 
 def test_a_constant_map_reveals_everything_at_once() -> None:
     prepared = metrics.prepare(scene(0, 1, 40), lesion_detector())
-    curves = prepared.curves(np.zeros((40, 40)), 1)
+    curves = prepared.curves(np.zeros((40, 40)), 1)["pair"]
     assert curves.sic.auc == pytest.approx(0.5)
     assert len(prepared.reveal(np.zeros((40, 40))).images) == 0
 
@@ -416,7 +416,7 @@ def test_results_depend_on_the_seed_alone() -> None:
     runs = [
         metrics.prepare(image, predict, seed=seed, threads=threads).curves(
             saliency_map, 1
-        )
+        )["pair"]
         for seed, threads in ((4, 1), (4, 3), (5, 1))
     ]
     np.testing.assert_array_equal(runs[0].sic.y, runs[1].sic.y)
@@ -446,7 +446,7 @@ def test_progress_counts_to_its_total_and_can_cancel(threads: int) -> None:
             raise Cancelled("enough")
 
     with pytest.raises(Cancelled, match="enough"):
-        prepared.curves(saliency_map, 1, progress=stop)
+        prepared.curves(saliency_maps(40)["noise"], 1, progress=stop)
 
 
 def uniform(images: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What goes into the information curves, checked, and its channels folded."""
+"""What goes into the information curves, checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_medxai.errors import MetricError
 from napari_medxai.metrics.interpolation import random_mask
-from napari_medxai.metrics.presets import Preset
 
 Image: TypeAlias = NDArray[np.uint8]
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -19,29 +18,34 @@ Predict: TypeAlias = Callable[[Image], ArrayLike]
 Progress: TypeAlias = Callable[[int, int], object]
 
 
-def checked_image(image: Image) -> Image:
-    """Image as uint8 array of (H, W) or (H, W, C), or MetricError."""
+def checked_image(image: Image, *, volume: bool = False) -> Image:
+    """Image as uint8 array of (H, W) or (H, W, C), (D, ...) of a volume."""
     array = np.asarray(image)
+    first = 1 if volume else 0
+    wanted = "(D, H, W) or (D, H, W, C)" if volume else "(H, W) or (H, W, C)"
     if array.dtype != np.uint8:
         raise MetricError(
             f"information curves need an image of type uint8, not {array.dtype}; give"
             " the network's 8-bit input image"
         )
-    if array.ndim not in (2, 3) or min(array.shape[:2]) < 2 or 0 in array.shape:
+    if (
+        array.ndim not in (first + 2, first + 3)
+        or min(array.shape[first : first + 2]) < 2
+        or 0 in array.shape
+    ):
         raise MetricError(
-            f"information curves need an image of shape (H, W) or (H, W, C) of at"
+            f"information curves need an image of shape {wanted} of at"
             f" least 2 x 2 pixels, not {array.shape}"
         )
     return array
 
 
 def checked_mask(
-    mask: BoolArray | None, image: Image, preset: Preset, seed: int
+    mask: BoolArray | None, shape: tuple[int, ...], seed: int
 ) -> BoolArray:
     """Mask given, or drawn from the seed where None."""
-    shape = (int(image.shape[0]), int(image.shape[1]))
     if mask is None:
-        return random_mask(shape, fraction=preset.mask_fraction, seed=seed)
+        return random_mask(shape, seed=seed)
     array = np.asarray(mask)
     if array.dtype != np.bool_ or array.shape != shape:
         raise MetricError(
@@ -51,13 +55,13 @@ def checked_mask(
     return array
 
 
-def checked_map(saliency_map: NDArray[Any], image: Image) -> NDArray[Any]:
+def checked_map(saliency_map: NDArray[Any], mask: BoolArray) -> NDArray[Any]:
     """Saliency map on the image's grid, all finite, in its own precision."""
     array = np.asarray(saliency_map)
-    if array.shape != image.shape[:2]:
+    if array.shape != mask.shape:
         raise MetricError(
             f"the saliency map has shape {array.shape}, the image"
-            f" {image.shape[:2]}; information curves need both on one grid"
+            f" {mask.shape}; information curves need both on one grid"
         )
     if not np.isfinite(array).all():
         raise MetricError(
@@ -81,17 +85,3 @@ def predicted(predict: Predict, images: Image) -> FloatArray:
             " and its preprocessing"
         )
     return probabilities
-
-
-def collapse(image: Image) -> Image:
-    """One channel where all are equal: the same interpolation and WebP size."""
-    if image.ndim == 3 and np.all(image == image[..., :1]):
-        return np.ascontiguousarray(image[..., 0])
-    return image
-
-
-def expand(stack: Image, image: Image) -> Image:
-    """Give a stack of collapsed images the channels of `image` again."""
-    if stack.ndim == image.ndim + 1:
-        return stack
-    return np.repeat(stack[..., None], image.shape[2], axis=-1)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from napari_medxai.errors import MetricError
 
 Progress: TypeAlias = Callable[[int, int], object]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def report(progress: Progress | None, done: int, total: int) -> None:
@@ -31,17 +29,10 @@ def thread_count(threads: int | None) -> int:
 
 
 @contextmanager
-def mapped(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    threads: int,
-) -> Iterator[Iterator[Result]]:
-    """``map`` in threads, in order; drops what has not begun when left early."""
-    if threads == 1 or len(items) < 2:
-        yield map(function, items)
-        return
+def workers(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; what has not begun is dropped when left early."""
     executor = ThreadPoolExecutor(max_workers=threads)
     try:
-        yield executor.map(function, items)
+        yield executor
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

@@ -194,13 +194,48 @@ def build_curve(
     )
 
 
+def read_curves(
+    knots: Knots,
+    preset: Preset,
+    reasons: tuple[str | None, str | None],
+    target: int,
+    label: int,
+) -> InformationCurves:
+    """Read both curves from what was measured; `reasons` exclude AIC and SIC."""
+    scores: tuple[tuple[Metric, NDArray[Any]], ...] = (
+        ("aic", knots.predicted == label),
+        ("sic", knots.probabilities),
+    )
+    built = {}
+    for (metric, raw), reason in zip(scores, reasons, strict=True):
+        x = y = np.empty(0)
+        if reason is None:
+            x = normalise(knots.sizes, monotone=False)
+            y = normalise(raw, monotone=preset.monotone)
+        built[metric] = build_curve(metric, x, y, preset, reason)
+    return InformationCurves(
+        aic=built["aic"],
+        sic=built["sic"],
+        knots=knots,
+        preset=preset.name,
+        target=target,
+        label=label,
+    )
+
+
 def normalise(values: Sequence[float] | NDArray[Any], *, monotone: bool) -> FloatArray:
     """Scale raw values between the first (0) and the last (1), drop both, clip.
 
-    `values` leads with the blurred image and closes with the original.
+    `values` leads with the blurred image and closes with the original. Where the two
+    are equal (a preset that excludes no such image), a value above them counts 1 and
+    others 0, as in the paper's code.
     """
     raw = np.asarray(values, dtype=np.float64)
-    scaled = np.clip((raw[1:-1] - raw[0]) / (raw[-1] - raw[0]), 0.0, 1.0)
+    low, high = raw[0], raw[-1]
+    if low == high:
+        scaled = (raw[1:-1] > high).astype(np.float64)
+    else:
+        scaled = np.clip((raw[1:-1] - low) / (high - low), 0.0, 1.0)
     return np.maximum.accumulate(scaled) if monotone else scaled
 
 
