@@ -13,6 +13,24 @@ from napari_medxai.errors import MetricError
 from napari_medxai.metrics import localization
 
 
+def otsu(values: list[float], bins: int = 256) -> float:
+    """Centre of the bin after which the variance between two classes is largest."""
+    low, width = min(values), (max(values) - min(values)) / bins
+    if width == 0:
+        return math.nan
+    places = [min(int((v - low) / width), bins - 1) for v in values]
+    centres = [low + (i + 0.5) * width for i in range(bins)]
+    best, cut = -1.0, math.nan
+    for last in range(bins - 1):
+        below = [centres[i] for i in places if i <= last]
+        above = [centres[i] for i in places if i > last]
+        gap = sum(below) / len(below) - sum(above) / len(above)
+        between = len(below) * len(above) * gap**2
+        if between > best * (1 + 1e-12):
+            best, cut = between, centres[last]
+    return cut
+
+
 def brute(
     values: NDArray[np.floating],
     mask: NDArray[np.bool_],
@@ -45,6 +63,8 @@ def brute(
         overlap = sum(above) + sum(chosen)
         ranks.append(overlap / area)
         ious.append(overlap / (2 * area - overlap))
+    cut = otsu([v for v, _, _ in cells])
+    segmented = [(v > cut, hit) for v, hit, _ in cells]
     precision, recall_before = 0.0, 0.0
     for level in sorted({v for v, _, _ in cells}, reverse=True):
         shown = [hit for v, hit, _ in cells if v >= level]
@@ -58,6 +78,8 @@ def brute(
         "relevance_mass": mass / positive if positive else math.nan,
         "relevance_rank": sum(ranks) / len(ranks),
         "iou_mask_area": sum(ious) / len(ious),
+        "iou_otsu": sum(a and b for a, b in segmented)
+        / sum(a or b for a, b in segmented),
         "average_precision": precision,
         "peak_distance_mm": sum(distance(i) for _, i in peaks) / len(peaks),
     }
@@ -115,6 +137,7 @@ def test_a_constant_map_scores_what_chance_scores(value: float) -> None:
     expected = brute(values, mask, (1.0, 2.0))
     assert result.iou_mask_area == pytest.approx(expected["iou_mask_area"])
     assert result.peak_distance_mm == pytest.approx(expected["peak_distance_mm"])
+    assert math.isnan(result.iou_otsu)
 
 
 def test_many_maxima_take_another_way_to_the_same_distance(
