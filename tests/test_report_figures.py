@@ -15,6 +15,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from napari_medxai.metrics import InformationCurve, aggregate
+from napari_medxai.report.chance_figures import (
+    chance_figure,
+    cliques,
+    mean_rank_figure,
+    share_figure,
+)
+from napari_medxai.report.check_figures import cascade_figure, heat_figure
 from napari_medxai.report.figures import (
     bar_figure,
     curve_figure,
@@ -198,6 +205,140 @@ def test_dots_are_sorted_with_intervals_and_the_baseline_as_a_line() -> None:
     middle = ["0.500 [0.45, 0.55]", "0.300 [0.20, 0.40]"]
     assert written == ["0.700 [0.60, 0.90]", *middle, "–"]
     assert bar_figure({}, label="x").axes[0].texts
+
+
+def band(power: float) -> SimpleNamespace:
+    x = np.linspace(0, 1, 1001)
+    return SimpleNamespace(x=x, low=x ** (power + 1), middle=x**power, high=x)
+
+
+def test_each_method_stands_before_its_own_chance_band() -> None:
+    given = {"xrai": curve(0.5), "gradcam": curve(1.0), "random": curve(0.2)}
+    bands = {"xrai": band(2.0), "gradcam": band(3.0)}
+    figure = chance_figure(given, bands, metric="SIC", labels={"xrai": "XRAI"})
+    panels = [a for a in figure.axes if a.get_visible()]
+    titles = [a.get_title(loc="left") for a in panels]
+    assert titles == ["XRAI", "gradcam"]  # best first, none without a band
+    for axes, name in zip(panels, ("xrai", "gradcam"), strict=True):
+        middle, line = axes.lines
+        x, y = middle.get_data()
+        np.testing.assert_allclose(
+            y, np.interp(x, bands[name].x, bands[name].middle), atol=1e-12
+        )
+        x, y = line.get_data()
+        np.testing.assert_allclose(y, np.interp(x, given[name].x, given[name].y))
+        gray, own = axes.collections
+        assert to_hex(gray.get_facecolor()[0]) == THEMES["light"].baseline
+        assert to_hex(own.get_facecolor()[0]) == to_hex(line.get_color())
+    without = chance_figure({"xrai": curve(1, band=False)}, bands, metric="AIC")
+    assert len(without.axes[0].collections) == 1  # no bootstrap band: chance alone
+    nothing = chance_figure(given, {}, metric="SIC")
+    assert nothing.axes[0].texts[0].get_text() == "No chance maps were measured."
+    figure.draw_without_rendering()
+
+
+def share(value: float, *, mark: bool) -> SimpleNamespace:
+    return SimpleNamespace(
+        value=value, ci_low=value - 0.1, ci_high=value + 0.1, mark=mark
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_marks_are_filled_only_where_better_than_chance(theme: str) -> None:
+    shares = {
+        "SIC": {"xrai": share(0.6, mark=False), "scorecam": share(0.9, mark=True)},
+        "AIC": {"xrai": share(0.7, mark=True)},
+    }
+    figure = share_figure(shares, theme=theme)
+    sic, aic = figure.axes
+    names = [t.get_text() for t in sic.get_yticklabels()]
+    paper = THEMES[theme].paper
+    for axes, metric in ((sic, "SIC"), (aic, "AIC")):
+        chance, *dots = axes.lines
+        assert tuple(chance.get_xdata()) == (0.5, 0.5)
+        for dot in dots:
+            row = int(dot.get_ydata()[0])
+            given = shares[metric][names[row]]
+            assert dot.get_xdata()[0] == given.value
+            assert (to_hex(dot.get_markerfacecolor()) != paper) == given.mark
+    assert " not tested " in [t.get_text() for t in aic.texts]
+    assert share_figure({}).axes[0].texts
+    figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "width", "expected"),
+    [
+        ((1.0, 2.0, 3.0), 0.5, []),
+        ((1.0, 1.2, 3.0), 0.5, [(0, 1)]),
+        ((1.0, 1.8, 2.4), 1.0, [(0, 1), (1, 2)]),
+        ((1.0, 1.5, 2.0), 5.0, [(0, 2)]),
+        ((1.0, 1.0), 0.0, []),
+        ((1.0, 2.0), 1.0, []),  # just as far as the critical difference
+    ],
+)
+def test_cliques_are_the_longest_runs_within_the_width(ranks, width, expected) -> None:
+    assert cliques(ranks, width) == expected
+    # slow definition: pairs within the width are inside some run, others in none
+    for i in range(len(ranks)):
+        for j in range(i + 1, len(ranks)):
+            inside = any(a <= i and j <= b for a, b in expected)
+            assert inside == (ranks[j] - ranks[i] < width)
+
+
+def test_mean_ranks_stand_where_they_are_and_are_named() -> None:
+    comparison = SimpleNamespace(
+        methods=("gradcam", "xrai", "random"),
+        mean_ranks=(2.25, 1.25, 2.5),
+        critical_difference=0.6,
+    )
+    figure = mean_rank_figure({"SIC": comparison}, labels={"xrai": "XRAI"})
+    (axes,) = figure.axes
+    said = [t.get_text() for t in axes.texts]
+    for words in (
+        "XRAI  1.25",
+        "gradcam  2.25",
+        "2.50  random (baseline)",
+        "critical difference 0.60",
+    ):
+        assert words in said
+    dots = sorted(
+        line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"
+    )
+    assert dots == [1.25, 2.25, 2.5]
+    joined = [line.get_xdata() for line in axes.lines if line.get_linewidth() == 4]
+    assert [tuple(np.round(x, 2)) for x in joined] == [(2.21, 2.54)]
+    assert mean_rank_figure({}).axes[0].texts
+    figure.draw_without_rendering()
+
+
+def test_cells_are_as_deep_as_the_numbers_and_empty_without() -> None:
+    figure = heat_figure([[0.5, np.nan], [-1.0, 0.0]], rows=["a", "b"], columns="cd")
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.texts] == ["0.50", "−1.00", "0.00"]
+    depths = [p.get_alpha() for p in axes.patches]
+    assert depths[1] == pytest.approx(2 * depths[0])
+    assert depths[2] == 0
+    assert len({to_hex(p.get_facecolor()) for p in axes.patches[:2]}) == 2
+    assert heat_figure([], rows=[], columns=[]).axes[0].texts
+    svg = svg_text(figure, name="heat", alt="x")
+    assert "var(--figure-blue, " in svg
+    figure.draw_without_rendering()
+
+
+def test_a_cascade_starts_at_the_trained_network() -> None:
+    figure = cascade_figure(
+        {"xrai": [0.5, 0.25], "gradcam": [0.1, np.nan]},
+        ["classifier", "features.denseblock4"],
+    )
+    (axes,) = figure.axes
+    ticks = [t.get_text() for t in axes.get_xticklabels()]
+    assert ticks == ["trained", "classifier", "features.denseblock4"]
+    first, second, _ = axes.lines
+    assert list(first.get_ydata()) == [1.0, 0.5, 0.25]
+    assert list(second.get_ydata()[:2]) == [1.0, 0.1]
+    assert cascade_figure({}, []).axes[0].texts
+    figure.draw_without_rendering()
 
 
 def test_intervals_in_words() -> None:

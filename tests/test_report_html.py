@@ -15,9 +15,11 @@ import pytest
 from napari_medxai.report.content import (
     CaseBlock,
     CasePicture,
+    Cell,
     Classification,
     Estimate,
     ExclusionCount,
+    Head,
     Link,
     MethodFacts,
     MethodRow,
@@ -25,7 +27,10 @@ from napari_medxai.report.content import (
     ModelFacts,
     ReportData,
     RunFacts,
+    Said,
+    Section,
     SvgFigure,
+    Table,
 )
 from napari_medxai.report.figures import curve_figure, svg_text
 from napari_medxai.report.html import render_report
@@ -72,6 +77,14 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+def small(caption: str) -> Table:
+    return Table(
+        caption=caption,
+        heads=(Head(title="Method", number=False), Head(title="one", text="n 7")),
+        rows=((Cell(text="XRAI"), Cell(text="0.75", value=0.75, note="place 1")),),
+    )
+
+
 def empty() -> ReportData:
     return ReportData(title="A run", run=RunFacts(model=ModelFacts(name="m")))
 
@@ -88,6 +101,7 @@ def full() -> ReportData:
         pointing_hit=1.0,
         relevance_mass=0.25,
         iou_mask_area=0.125,
+        chance=("SIC above 19 of 20 chance maps (surrogate)",),
         link="overlays/a b_xrai.png",
     )
     case = CaseBlock(
@@ -108,9 +122,14 @@ def full() -> ReportData:
     )
     seen = Estimate(value=0.5124, ci_low=0.431, ci_high=0.599, n=46, n_excluded=14)
     rows = (
-        MethodRow(label="XRAI", aic=seen, sic=replace(seen, n=50, n_excluded=10)),
         MethodRow(
-            label="Random", baseline=True, aic=seen, sic=replace(seen, value=None)
+            label="XRAI",
+            values={"aic": seen, "sic": replace(seen, n=50, n_excluded=10)},
+        ),
+        MethodRow(
+            label="Random",
+            baseline=True,
+            values={"aic": seen, "sic": replace(seen, value=None)},
         ),
     )
     run = RunFacts(
@@ -160,6 +179,24 @@ def full() -> ReportData:
                         links=(Link(path="figures/sic.svg", text="SVG"),),
                     ),
                 ),
+                chance="Set against 20 chance maps.",
+                test="Corrected after Holm.",
+                sentences=(
+                    Said(label="XRAI", text="is better than them.", better=True),
+                    Said(label="Random", text="is not shown better than them."),
+                ),
+                pairs=(small("Pairs that differ"),),
+            ),
+        ),
+        sections=(
+            Section(
+                key="agreement",
+                name="Agreement",
+                title="How alike the maps are",
+                paragraphs=("As ranks.",),
+                points=("Most alike are these.",),
+                methods=(MethodRow(label="XRAI", values={"insertion_auc": seen}),),
+                tables=(small("Small table"),),
             ),
         ),
         classification=Classification(
@@ -218,6 +255,18 @@ def test_everything_given_is_said() -> None:
         "2 more in the tables",
         "strong sampler",
         "stays right when it is blurred",
+        "Set against 20 chance maps.",
+        "Corrected after Holm.",
+        "XRAI is better than them.",
+        "Random is not shown better than them.",
+        "Pairs that differ",
+        "SIC above 19 of 20 chance maps (surrogate)",
+        "How alike the maps are",
+        "As ranks.",
+        "Most alike are these.",
+        "Insertion area",
+        "Small table",
+        "place 1",
     ):
         assert words in page.text, words
     assert page.text.count("For research use only. Not for diagnosis.") == 2
@@ -292,6 +341,21 @@ def test_every_text_is_escaped() -> None:
         link=f"overlays/{EVIL}.png",
     )
     missing = CasePicture(title="x", missing=EVIL)
+    picture = replace(picture, chance=(EVIL,))
+    evil_table = Table(
+        caption=EVIL,
+        heads=(Head(title=EVIL, text=EVIL, number=False), Head(title=EVIL)),
+        rows=((Cell(text=EVIL), Cell(text=EVIL, value=1.0, note=EVIL, strong=True)),),
+    )
+    section = Section(
+        key="agreement",
+        name=EVIL,
+        title=EVIL,
+        paragraphs=(EVIL,),
+        points=(EVIL,),
+        methods=(replace(data.tables[0].rows[0], label=EVIL),),
+        tables=(evil_table,),
+    )
     case = replace(
         data.cases[0],
         name=f"{EVIL}/a.png",
@@ -336,7 +400,17 @@ def test_every_text_is_escaped() -> None:
         data.tables[0],
         preset=EVIL,
         text=EVIL,
-        rows=(replace(data.tables[0].rows[0], label=EVIL),),
+        rows=(
+            replace(
+                data.tables[0].rows[0],
+                label=EVIL,
+                values={"sic": Estimate(value=0.5, n=1, mark=True, note=EVIL)},
+            ),
+        ),
+        chance=EVIL,
+        test=EVIL,
+        sentences=(Said(label=EVIL, text=EVIL, better=True),),
+        pairs=(evil_table,),
         figures=(
             replace(
                 data.tables[0].figures[0],
@@ -350,6 +424,7 @@ def test_every_text_is_escaped() -> None:
             title=EVIL,
             run=run,
             tables=(table, table),
+            sections=(section,),
             classification=Classification(
                 n_labelled=1, n_correct=0, classes=(EVIL,), confusion=((0,),)
             ),
@@ -424,10 +499,78 @@ def test_columns_without_values_are_left_out() -> None:
     heads = re.findall(r'<th scope="col" class="num">(\w+ ?\w*)', render_report(data))
     assert heads[:2] == ["AIC area", "SIC area"]
     assert "IoU at mask area" not in heads
-    row = replace(data.tables[0].rows[0], iou_mask_area=Estimate(value=0.5, n=3))
+    first = data.tables[0].rows[0]
+    values = {**first.values, "iou_mask_area": Estimate(value=0.5, n=3)}
+    row = replace(first, values=values)
     table = replace(data.tables[0], rows=(row, *data.tables[0].rows[1:]))
     text = render_report(replace(data, tables=(table,)))
     assert "IoU at mask area" in text
+
+
+def test_marks_stand_only_at_marked_values() -> None:
+    data = full()
+    first = data.tables[0].rows[0]
+    share = Estimate(value=0.93, ci_low=0.88, ci_high=0.97, note="p = 0.013")
+
+    def page(*, mark: bool) -> Page:
+        values = {**first.values, "sic_chance": replace(share, mark=mark)}
+        table = replace(data.tables[0], rows=(replace(first, values=values),))
+        return Page(render_report(replace(data, tables=(table,))))
+
+    assert "● 0.930 [0.88, 0.97] p = 0.013" in page(mark=True).text
+    unmarked = page(mark=False).text
+    assert "0.930 [0.88, 0.97] p = 0.013" in unmarked
+    assert "● 0.930" not in unmarked
+    assert "SIC and chance" in unmarked
+    assert "SIC and chance" not in Page(render_report(data)).text
+
+
+def test_better_is_told_without_colour() -> None:
+    items = Page(render_report(full())).of("li")
+    assert [i.get("class") for i in items[:2]] == ["better", None]
+
+
+def test_many_columns_put_the_intervals_below() -> None:
+    data = full()
+    seen = Estimate(value=0.5124, ci_low=0.431, ci_high=0.599, n=4)
+    keys = ("pointing_hit", "relevance_mass", "relevance_rank", "iou_mask_area")
+
+    def page(values: dict[str, Estimate]) -> str:
+        table = replace(data.tables[0], rows=(MethodRow(label="X", values=values),))
+        return render_report(replace(data, tables=(table,), sections=()))
+
+    few = page(dict.fromkeys(keys, seen))
+    assert "0.512 [0.43, 0.60]" in few
+    many = page(dict.fromkeys((*keys, "iou_otsu", "average_precision"), seen))
+    assert "0.512 [0.43, 0.60]" not in many
+    assert "0.512<small>[0.43, 0.60]</small>" in many
+
+
+def test_later_presets_fold_their_drawings_away() -> None:
+    data = full()
+    other = replace(data.tables[0], preset="corrected")
+    page = Page(render_report(replace(data, tables=(data.tables[0], other))))
+    assert len(page.of("details")) == 1
+    assert "Drawings of preset “corrected”" in page.text
+    assert not Page(render_report(data)).of("details")
+    # what both share is said once
+    assert page.text.count("Set against 20 chance maps.") == 1
+    assert page.text.count("XRAI is better than them.") == 2
+
+
+def test_sections_that_are_not_there_leave_no_trace() -> None:
+    data = full()
+    hrefs = {a["href"] for a in Page(render_report(data)).of("a")}
+    assert "#agreement" in hrefs
+    bare = Page(render_report(replace(data, sections=())))
+    assert "#agreement" not in {a["href"] for a in bare.of("a")}
+    assert "How alike" not in bare.text
+    plain = replace(data.tables[0], sentences=(), chance="", test="", pairs=())
+    text = Page(render_report(replace(data, tables=(plain,)))).text
+    assert "Against chance" not in text
+    assert "chance maps" not in text.replace(
+        "SIC above 19 of 20 chance maps (surrogate)", ""
+    )
 
 
 def test_right_and_wrong_are_told_without_colour() -> None:

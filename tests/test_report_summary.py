@@ -2,71 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
-import json
 
 import numpy as np
 import pytest
 
-from napari_medxai.errors import OutputError
-from napari_medxai.io import Case
-from napari_medxai.metrics import InformationCurve, Localization
-from napari_medxai.report import Store, publish, summarise
-from napari_medxai.report import summary as summary_module
-from napari_medxai.report.assembly import _choose, _limits
+from napari_medxai.report import (
+    StoredCase,
+    aggregates,
+    summarise,
+    write_curves,
+    write_summary,
+)
+from napari_medxai.report.cases_drawn import choose
 from napari_medxai.report.content import ModelFacts, RunFacts
-from napari_medxai.report.store import Row, StoredCase
-from napari_medxai.results import CaseResult, Exported
-
-
-def curve(metric: str, level: float | None) -> InformationCurve:
-    if level is None:
-        return InformationCurve.from_knots(metric, excluded="too unsure")
-    return InformationCurve.from_knots(metric, [0.0, 0.5], [level, level])
-
-
-def row(case, patient, method, mass, sic, *, label="a", target="b", **changes) -> Row:
-    values = {
-        "case": case,
-        "patient": patient,
-        "method": method,
-        "preset": "pair",
-        "slice": None,
-        "status": "ok",
-        "reason": "",
-        "predicted_class": target,
-        "probability": 0.9,
-        "target_class": target,
-        "label": label,
-        "correct": False,
-        "aic": curve("aic", None),
-        "sic": curve("sic", sic),
-        "knots": None,
-        "localization": Localization(
-            pointing_hit=1.0,
-            relevance_mass=mass,
-            relevance_rank=0.5,
-            iou_mask_area=0.5,
-            average_precision=0.5,
-            peak_distance_mm=float("nan"),
-            constant=False,
-        ),
-    }
-    return Row(**(values | changes))
-
-
-def case(name: str, *rows: Row) -> StoredCase:
-    return StoredCase(
-        name=name,
-        key=name,
-        rows=rows,
-        probabilities={},
-        errors=(),
-        notes=(),
-        seconds={},
-        provenance={},
-    )
+from napari_medxai.report.limits import run_limits
+from report_rows import case, row
 
 
 @pytest.fixture
@@ -87,7 +38,7 @@ def cases() -> list[StoredCase]:
 
 
 def test_interval_resamples_patients_not_images(cases, monkeypatch):
-    monkeypatch.setattr(summary_module, "MIN_UNITS", 2)
+    monkeypatch.setattr(aggregates, "MIN_UNITS", 2)
     summary = summarise(cases, ("gradcam", "random"), ("pair",))
     assert (summary.unit, summary.units) == ("patients", 2)
     line = summary.find("gradcam", "relevance_mass", aggregation="mean")
@@ -103,7 +54,7 @@ def test_few_units_get_no_interval(cases):
         assert np.isnan(line.ci_low)
         assert line.curve is None or np.isnan(line.curve.y_low).all()
     facts = RunFacts(model=ModelFacts(name="m"))
-    assert any("too few to resample" in text for text in _limits(summary, facts, []))
+    assert any("too few to resample" in text for text in run_limits(summary, facts, []))
 
 
 def test_hits_that_all_fall_the_same_way_get_a_score_interval():
@@ -120,14 +71,18 @@ def test_hits_that_all_fall_the_same_way_get_a_score_interval():
 
 def test_without_patients_the_case_is_the_unit(cases):
     bare = [
-        case(c.name, *(row(c.name, None, "gradcam", m, 0.5) for m in (0.1, 0.3)))
+        case(
+            c.name,
+            row(c.name, None, "gradcam", 0.1, 0.5, slice=0),
+            row(c.name, None, "gradcam", 0.3, 0.5, slice=1),
+        )
         for c in cases
     ]
     summary = summarise(bare, ("gradcam",), ("pair",))
     assert (summary.unit, summary.units) == ("cases", 6)
     line = summary.find("gradcam", "relevance_mass", aggregation="mean")
     assert line.n == 12
-    assert line.ci_low == line.ci_high == pytest.approx(0.2)
+    assert (line.ci_low, line.ci_high) == pytest.approx((0.2, 0.2))
 
 
 def test_a_case_without_patient_counts_as_its_own(cases):
@@ -135,13 +90,13 @@ def test_a_case_without_patient_counts_as_its_own(cases):
     summary = summarise(mixed, ("gradcam",), ("pair",))
     assert (summary.unit, summary.units, summary.without_patient) == ("patients", 3, 1)
     facts = RunFacts(model=ModelFacts(name="m"))
-    limits = _limits(summary, facts, [])
+    limits = run_limits(summary, facts, [])
     assert any("1 cases have no patient" in text for text in limits)
 
 
 def test_classes_are_the_labels(cases):
     lines = summarise(cases, ("gradcam",), ("pair",)).lines
-    assert {line.class_ for line in lines} == {"all", "a"}
+    assert {line.class_ for line in lines} == {"all", "a", "predicted wrong"}
 
 
 def test_exclusions_count_an_image_once(cases):
@@ -168,7 +123,7 @@ def test_failures_are_counted_and_said(cases):
     summary = summarise([*cases, case("c9", failed)], ("gradcam",), ("pair",))
     assert summary.failures == {"gradcam": 1}
     facts = RunFacts(model=ModelFacts(name="m"))
-    assert any("could not run on 1" in text for text in _limits(summary, facts, []))
+    assert any("could not run on 1" in text for text in run_limits(summary, facts, []))
 
 
 def test_best_worst_excluded_and_drawn_by_seed():
@@ -177,132 +132,222 @@ def test_best_worst_excluded_and_drawn_by_seed():
         (case(f"c{i}", row(f"c{i}", "p", "gradcam", 0.1, level)), None)
         for i, level in enumerate(levels)
     ]
-    chosen = {unit[0].name: why for unit, why in _choose(units, ["gradcam"], 4, 0)}
+    chosen = {unit[0].name: why for unit, why in choose(units, ["gradcam"], 4, 0)}
     assert len(chosen) == 4
     assert chosen["c1"] == ("best: highest mean SIC",)
     assert chosen["c4"] == ("worst: lowest mean SIC",)
     assert chosen["c2"] == ("excluded",)
     (by_seed,) = [n for n, why in chosen.items() if why == ("drawn by seed",)]
-    again = {u[0].name for u, _ in _choose(units, ["gradcam"], 4, 0)}
+    again = {u[0].name for u, _ in choose(units, ["gradcam"], 4, 0)}
     assert again == set(chosen)
     others = {
-        next(u[0].name for u, w in _choose(units, ["gradcam"], 4, s) if "seed" in w[0])
+        next(u[0].name for u, w in choose(units, ["gradcam"], 4, s) if "seed" in w[0])
         for s in range(12)
     }
     assert by_seed in others
     assert len(others) > 1
-    everything = _choose(units, ["gradcam"], 50, 0)
+    everything = choose(units, ["gradcam"], 50, 0)
     assert [u[0].name for u, _ in everything] == [f"c{i}" for i in range(10)]
 
 
-def result(name="a") -> CaseResult:
-    return CaseResult(case=Case(name, None), key="k" * 8)
+SIZES = (5.0, 1.0, 9.0, 3.0, 7.0, 2.0, np.nan)
 
 
-PNG = Exported("png", "", "a_image.png", b"y")
-TOKENS = {"png": "one"}
-
-
-def test_a_damaged_record_is_computed_again(tmp_path):
-    store = Store(tmp_path)
-    store.save(result(), {"image.plain.webp": b"x"}, [PNG], TOKENS)
-    assert store.has("k" * 8)
-    assert store.has("k" * 8, TOKENS)
-    assert not store.has("k" * 8, {"png": "another"})
-    assert not store.has("k" * 8, {"nifti": "one"})
-    record = tmp_path / ".cases" / ("k" * 8) / "case.json"
-    record.write_text(json.dumps({"name": "a"}))
-    assert not store.has("k" * 8)
-    with pytest.raises(OutputError, match="damaged"):
-        store.load("k" * 8)
-
-
-def test_a_lost_or_unlisted_export_is_made_again(tmp_path):
-    store = Store(tmp_path)
-    store.save(result(), {}, [PNG], TOKENS)
-    folder = tmp_path / ".cases" / ("k" * 8)
-    (folder / "exports" / "png" / "a_image.png").unlink()
-    assert store.has("k" * 8)
-    assert not store.has("k" * 8, TOKENS)
-    store.save(result(), {}, [PNG], TOKENS)
-    assert store.has("k" * 8, TOKENS)
-    (folder / "exports.json").write_text("{")
-    assert not store.has("k" * 8, TOKENS)
-
-
-def test_earlier_exports_of_other_kinds_are_kept(tmp_path):
-    store = Store(tmp_path)
-    store.save(result(), {}, [PNG], TOKENS)
-    nifti = Exported("nifti", "gradcam", "gradcam.nii.gz", b"z")
-    none = Exported("dicom-pm", "gradcam", reason="no images")
-    tokens = {"nifti": "two", "dicom-pm": "three"}
-    store.save(result(), {}, [nifti, none], tokens)
-    assert store.has("k" * 8, TOKENS | tokens)
-    case = store.load("k" * 8)
-    assert {k: [r.name for r in v] for k, v in case.exports.items()} == {
-        "png": ["a_image.png"],
-        "nifti": ["gradcam.nii.gz"],
-        "dicom-pm": [""],
-    }
-    assert case.exports["dicom-pm"][0].reason == "no images"
-    publish(store, [case], tmp_path, ["png", "nifti", "dicom-pm"])
-    assert (tmp_path / "overlays" / "a_image.png").read_bytes() == b"y"
-    assert (tmp_path / "exports" / "a" / "gradcam.nii.gz").read_bytes() == b"z"
-    assert (tmp_path / "exports" / "exports.csv").read_text().splitlines() == [
-        "case,method,format,file,reason",
-        "a,gradcam,nifti,a/gradcam.nii.gz,",
-        "a,gradcam,dicom-pm,,no images",
+@pytest.fixture
+def sized():
+    """Seven patients; two methods; one without a lesion, one without a label."""
+    rng = np.random.default_rng(2)
+    return [
+        case(
+            f"c{i}",
+            *(
+                row(
+                    f"c{i}",
+                    f"p{i}",
+                    method,
+                    rng.random(),
+                    None if i == 4 else rng.random(),
+                    lesion_mm2=size,
+                    correct=None if i == 5 else bool(i % 2),
+                    label="ab"[i % 2],
+                    measures={
+                        "iou_otsu": rng.random(),
+                        "insertion_auc": np.nan if i == 2 else rng.random(),
+                        "spearman:random": rng.random(),
+                        "randomised_ssim:head": rng.random(),
+                        "sic_p_value": 0.5,
+                    },
+                )
+                for method in ("gradcam", "random")
+            ),
+        )
+        for i, size in enumerate(SIZES)
     ]
-    publish(store, [case], tmp_path, ["nifti"])
-    assert not (tmp_path / "overlays").exists()
-    publish(store, [case], tmp_path, [])
-    assert not (tmp_path / "exports").exists()
 
 
-def test_a_write_that_fails_leaves_the_case_as_it_was(tmp_path):
-    store = Store(tmp_path)
-    store.save(result(), {}, [PNG], TOKENS)
+def test_strata_equal_those_of_pandas(sized):
+    import pandas as pd
 
-    def failing():
-        yield Exported("nifti", "gradcam", "gradcam.nii.gz", b"z")
-        raise OSError(errno.ENOSPC, "full")
+    summary = summarise(sized, ("gradcam", "random"), ("pair",))
+    frame = pd.DataFrame(
+        {
+            "method": r.method,
+            "size": r.lesion_mm2,
+            "correct": r.correct,
+            "sic": r.sic.auc,
+            "relevance_mass": r.localization.relevance_mass,
+            "iou_otsu": r.measures["iou_otsu"],
+        }
+        for c in sized
+        for r in c.rows
+    )
+    # six lesions of different size: two in each third
+    frame["third"] = frame["size"].map(
+        dict(zip((1, 2, 3, 5, 7, 9), "ssmmll", strict=True))
+    )
+    names = {"s": "smallest", "m": "middle", "l": "largest"}
+    parts = [
+        (f"lesion {names[third]} third", part) for third, part in frame.groupby("third")
+    ]
+    parts += [
+        (f"predicted {'right' if right else 'wrong'}", part)
+        for right, part in frame.groupby("correct")
+    ]
+    assert len(parts) == 5
+    for class_, part in parts:
+        for method, own in part.groupby("method"):
+            for metric in ("sic", "relevance_mass", "iou_otsu"):
+                line = summary.find(
+                    method,
+                    metric,
+                    preset="pair" if metric == "sic" else "",
+                    aggregation="mean",
+                    class_=class_,
+                )
+                assert line.value == pytest.approx(own[metric].mean())
+                assert line.n == own[metric].notna().sum()
+                assert line.n + line.n_excluded == len(own)
 
-    with pytest.raises(OutputError, match="disk is full"):
-        store.save(result(), {}, failing(), {"nifti": "two"})
-    assert store.has("k" * 8, TOKENS)
-    assert not store.has("k" * 8, {"nifti": "two"})
-    assert [p.name for p in (tmp_path / ".cases").iterdir()] == ["k" * 8]
+
+def test_strata_have_means_of_curves_and_localisation_only(sized):
+    lines = summarise(sized, ("gradcam",), ("pair",)).lines
+    strata = [v for v in lines if v.class_.startswith(("lesion ", "predicted "))]
+    assert {v.aggregation for v in strata} == {"mean"}
+    assert {v.metric for v in strata} == {
+        *("aic", "sic", *aggregates.LOCALIZATION, "iou_otsu")
+    }
+    assert not any(v.curve for v in strata)
 
 
-def test_published_overlays_are_this_runs_only(tmp_path):
-    store = Store(tmp_path)
-    store.save(result(), {}, [PNG], TOKENS)
-    case = store.load("k" * 8)
-    (tmp_path / "overlays").mkdir()
-    (tmp_path / "overlays" / "old.png").write_bytes(b"old")
-    publish(store, [case], tmp_path, ["png"])
-    assert [p.name for p in (tmp_path / "overlays").iterdir()] == ["a_image.png"]
-    publish(store, [], tmp_path, ["png"])
-    assert not (tmp_path / "overlays").exists()
-    assert [p.name for p in (tmp_path / ".cases").iterdir()] == ["k" * 8]
+def test_lesions_of_one_size_have_no_thirds(cases):
+    same = [
+        case(c.name, row(c.name, c.name, "gradcam", 0.1, 0.5, lesion_mm2=4.0))
+        for c in cases
+    ]
+    lines = summarise(same, ("gradcam",), ("pair",)).lines
+    assert not any(line.class_.startswith("lesion") for line in lines)
 
 
-def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
-    store = Store(tmp_path)
-    store.save(result(), {}, [PNG], TOKENS)
-    case = store.load("k" * 8)
-    (tmp_path / "exports").mkdir()
-    (tmp_path / "exports" / "mine.txt").write_text("mine")
-    publish(store, [case], tmp_path, ["png"])
-    with pytest.raises(OutputError, match="no run made"):
-        publish(store, [case], tmp_path, ["nifti"])
-    assert (tmp_path / "exports" / "mine.txt").read_text() == "mine"
+def test_measures_are_lines_of_their_own(sized):
+    summary = summarise(sized, ("gradcam",), ("pair",))
+    line = summary.find("gradcam", "insertion_auc", aggregation="mean")
+    values = [c.rows[0].measures["insertion_auc"] for c in sized]
+    assert (line.preset, line.n, line.n_excluded) == ("", 6, 1)
+    assert line.value == pytest.approx(np.nanmean(values))
+    classes = {}
+    for found in summary.lines:
+        classes.setdefault(found.metric, set()).add(found.class_)
+    assert classes["insertion_auc"] == {"all", "a", "b"}
+    assert classes["spearman:random"] == {"all"}
+    assert classes["randomised_ssim:head"] == {"all"}
+    assert "sic_p_value" not in classes
 
 
-def test_what_a_killed_run_left_is_swept(tmp_path):
-    store = Store(tmp_path)
-    store.save(result(), {})
-    (tmp_path / ".cases" / ".unfinished-x").mkdir()
-    store.sweep()
-    assert [p.name for p in (tmp_path / ".cases").iterdir()] == ["k" * 8]
-    assert not store.has("k" * 8, TOKENS)
+def test_intervals_of_many_columns_equal_those_one_by_one():
+    rng = np.random.default_rng(0)
+    values = rng.random((40, 4))
+    values[3, 1] = values[5:12, 2] = np.nan
+    values[:, 3] = np.nan
+    units = rng.integers(9, size=40)
+    found = aggregates.mean_intervals(values, units, 11)
+    for column, (value, low, high) in zip(values.T, found, strict=True):
+        keep = np.isfinite(column)
+        groups = [column[keep & (units == u)] for u in np.unique(units[keep])]
+        if not groups:
+            assert np.isnan([value, low, high]).all()
+            continue
+        drawn = np.random.default_rng(11).integers(
+            len(groups), size=(aggregates.RESAMPLES, len(groups))
+        )
+        means = [np.concatenate([groups[i] for i in one]).mean() for one in drawn]
+        assert value == pytest.approx(np.nanmean(column))
+        assert (low, high) == pytest.approx(tuple(np.percentile(means, (2.5, 97.5))))
+
+
+def test_methods_are_compared_on_the_same_images():
+    levels = {"gradcam": 0.2, "random": 0.0, "xrai": 0.1}
+    found = [
+        case(
+            f"c{i}",
+            *(
+                row(f"c{i}", f"p{i}", m, 0.1, None if i == 6 else 0.1 * i + v)
+                for m, v in levels.items()
+            ),
+        )
+        for i in range(7)
+    ]
+    comparisons = summarise(found, tuple(levels), ("pair",)).comparisons
+    assert list(comparisons) == [("sic", "pair")]
+    total = comparisons["sic", "pair"]
+    assert total.methods == tuple(levels)
+    assert total.mean_ranks == (1.0, 3.0, 2.0)
+    assert total.n_units == 6
+    # each of 2 ** 6 sign patterns but the two extreme ones is nearer to zero
+    assert {round(p.p_value * 2**6) for p in total.pairs} == {2}
+
+
+def test_agreement_is_the_mean_over_images_and_both_ways():
+    def maps(name, ab, bc):
+        own = {"gradcam": {"spearman:xrai": ab}, "xrai": {"spearman:scorecam": bc}}
+        return case(
+            name,
+            *(
+                row(name, name, m, 0.1, 0.5, measures=own.get(m, {}))
+                for m in ("gradcam", "xrai", "scorecam", "random")
+            ),
+        )
+
+    found = summarise(
+        [maps("a", 0.5, 0.2), maps("b", 0.7, np.nan)],
+        ("gradcam", "random", "scorecam", "xrai"),
+        ("pair",),
+    ).agreement
+    assert found.methods == ("gradcam", "scorecam", "xrai")
+    assert found.n == 2
+    np.testing.assert_allclose(
+        found.matrix, [[1, np.nan, 0.6], [np.nan, 1, 0.2], [0.6, 0.2, 1]]
+    )
+
+
+def test_without_correlations_there_is_no_agreement(cases):
+    assert summarise(cases, ("gradcam", "random"), ("pair",)).agreement is None
+
+
+def test_without_chance_the_columns_are_empty(sized, tmp_path):
+    summary = summarise(sized, ("gradcam",), ("pair",))
+    assert (summary.null, summary.chance_asked, dict(summary.bands)) == ("", 0, {})
+    write_summary(tmp_path / "summary.csv", summary)
+    write_curves(tmp_path, [], summary)
+    lines = (tmp_path / "summary.csv").read_text().splitlines()
+    assert len(lines) == len(summary.lines) + 1
+    assert all(line.endswith(",,,,") for line in lines[1:])
+    assert "chance" not in (tmp_path / "curves.csv").read_text()
+
+
+def test_the_order_of_cases_does_not_matter(sized, tmp_path):
+    written = []
+    for i, some in enumerate((sized, sized[::-1])):
+        path = tmp_path / f"{i}.csv"
+        write_summary(path, summarise(some, ("gradcam", "random"), ("pair",)))
+        written.append(path.read_bytes())
+    assert written[0] == written[1]

@@ -13,21 +13,27 @@ from .overlay import (
     overlay_picture,
     picture_bytes,
 )
+from .parquet import write_chance
 from .publishing import publish
 from .store import Row, Store, StoredCase, picture_name
-from .summary import Summary, SummaryLine, summarise
+from .summary import Agreement, Band, Summary, SummaryLine, summarise
 from .tables import (
+    MEASURE_COLUMNS,
     RESULT_COLUMNS,
     SUMMARY_COLUMNS,
     write_curves,
     write_errors,
+    write_measures,
     write_results,
     write_summary,
 )
 
 __all__ = [
+    "MEASURE_COLUMNS",
     "RESULT_COLUMNS",
     "SUMMARY_COLUMNS",
+    "Agreement",
+    "Band",
     "ExportRecord",
     "MethodFacts",
     "ModelFacts",
@@ -49,8 +55,10 @@ __all__ = [
     "publish",
     "render_report",
     "summarise",
+    "write_chance",
     "write_curves",
     "write_errors",
+    "write_measures",
     "write_results",
     "write_summary",
 ]

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from napari_medxai.results import CaseError
+
+from .blocks import CaseBlock, CasePicture
+from .runfacts import MethodFacts, ModelFacts, RunFacts
 
 __all__ = [
     "CaseBlock",
     "CasePicture",
+    "Cell",
     "Classification",
     "Estimate",
     "ExclusionCount",
+    "Head",
     "Link",
     "MethodFacts",
     "MethodRow",
@@ -25,7 +29,10 @@ __all__ = [
     "ModelFacts",
     "ReportData",
     "RunFacts",
+    "Said",
+    "Section",
     "SvgFigure",
+    "Table",
 ]
 
 
@@ -41,6 +48,10 @@ class Estimate:
         Images (slices) that take part.
     n_excluded : int
         Images left out.
+    mark : bool
+        Whether it is better than chance after correction.
+    note : str
+        What is to be said with it: the value of chance, a p-value.
     """
 
     value: float | None
@@ -48,6 +59,8 @@ class Estimate:
     ci_high: float | None = None
     n: int = 0
     n_excluded: int = 0
+    mark: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,135 +80,21 @@ class Link:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """The classifier, as its card states it.
-
-    Attributes
-    ----------
-    name, architecture : str
-    classes : tuple of str
-    training_data, intended_use, limits, licence : str
-        Free text; "" where the card says nothing.
-    performance : mapping of str to str
-        Figures by name, formatted, for example ``{"macro F1": "0.91"}``.
-    performance_set : str
-        The data they were measured on, for example "the validation split that also
-        chose the weights".
-    sha256 : str
-    intensity : str
-        What its preprocessing does to the intensities, by modality.
-    """
-
-    name: str
-    architecture: str = ""
-    classes: tuple[str, ...] = ()
-    training_data: str = ""
-    performance: Mapping[str, str] = field(default_factory=dict)
-    performance_set: str = ""
-    intended_use: str = ""
-    limits: str = ""
-    licence: str = ""
-    sha256: str = ""
-    intensity: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodFacts:
-    """How a saliency method was run.
-
-    Attributes
-    ----------
-    name, label, family, reference : str
-    parameters : mapping
-        With the defaults filled in.
-    """
-
-    name: str
-    label: str
-    family: str = ""
-    reference: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """What was run on what.
-
-    Attributes
-    ----------
-    model : ModelFacts
-    methods : tuple of MethodFacts
-    inputs : str
-        What was given, without the path of the machine, for example the folder name.
-    n_cases, n_slices : int
-        Cases found, and images measured.
-    n_patients : int or None
-        None where no patients are known: the unit is then the slice.
-    n_failed : int
-        Cases with an error.
-    simulated : bool
-        Whether the images are simulated.
-    has_masks : bool
-        Whether any image has a ground-truth mask.
-    command : str
-    target : str
-        Which class is explained: ``predicted``, ``label`` or a class name.
-    seed : int
-    device, precision : str
-    started : str
-        Time in words or ISO 8601.
-    seconds : float or None
-        Duration.
-    stage_seconds : mapping of str to float
-        Time by stage, summed over the cases.
-    versions : mapping of str to str
-    settings : mapping
-        Anything else that decides the numbers, by name.
-    """
-
-    model: ModelFacts
-    methods: tuple[MethodFacts, ...] = ()
-    inputs: str = ""
-    n_cases: int = 0
-    n_slices: int = 0
-    n_patients: int | None = None
-    n_failed: int = 0
-    simulated: bool = False
-    has_masks: bool = True
-    command: str = ""
-    target: str = "predicted"
-    seed: int = 0
-    device: str = ""
-    precision: str = ""
-    started: str = ""
-    seconds: float | None = None
-    stage_seconds: Mapping[str, float] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class MethodRow:
-    """One method's results under one preset.
+    """One method's results.
 
     Attributes
     ----------
     label : str
     baseline : bool
         Whether it is a baseline (random, edge, center) and no explanation.
-    aic, sic : Estimate or None
-        Areas under the information curves.
-    pointing_game, relevance_mass, iou_mask_area : Estimate or None
-        Localisation; None without masks.
+    values : mapping of str to Estimate
+        By the keys of `html.COLUMNS`; what was not measured is not there.
     """
 
     label: str
     baseline: bool = False
-    aic: Estimate | None = None
-    sic: Estimate | None = None
-    pointing_game: Estimate | None = None
-    relevance_mass: Estimate | None = None
-    iou_mask_area: Estimate | None = None
+    values: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +116,71 @@ class SvgFigure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Said:
+    """A sentence on one method.
+
+    Attributes
+    ----------
+    label : str
+        The method, as it is called elsewhere in the page.
+    text : str
+        Goes on after the label.
+    better : bool
+        Whether it says that the method is better than chance.
+    """
+
+    label: str
+    text: str
+    better: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes
+    ----------
+    text : str
+    value : float or None
+        What it is sorted by, and a sign that it is a number.
+    note : str
+        In small print below.
+    strong : bool
+    """
+
+    text: str
+    value: float | None = None
+    note: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Heading of a column: its name, what it means, and whether it holds numbers."""
+
+    title: str
+    text: str = ""
+    number: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Any table.
+
+    Attributes
+    ----------
+    caption : str
+    heads : tuple of Head
+    rows : tuple of tuple of Cell
+        Each as long as `heads`.
+    """
+
+    caption: str
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MethodTable:
     """All methods under one preset, with the drawings.
 
@@ -227,11 +191,53 @@ class MethodTable:
         What the preset is and how the aggregate was made, in a sentence or two.
     rows : tuple of MethodRow
     figures : tuple of SvgFigure
+    chance : str
+        What the methods were tested against; "" where they were not.
+    test : str
+        How, and what was left out.
+    sentences : tuple of Said
+        What the test says of each method.
+    pairs : tuple of Table
+        Methods against each other.
     """
 
     preset: str
     text: str = ""
     rows: tuple[MethodRow, ...] = ()
+    figures: tuple[SvgFigure, ...] = ()
+    chance: str = ""
+    test: str = ""
+    sentences: tuple[Said, ...] = ()
+    pairs: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page that is there only where something was measured.
+
+    Attributes
+    ----------
+    key : str
+        Its anchor: letters and hyphens.
+    name : str
+        Short, for the table of contents.
+    title : str
+    paragraphs : tuple of str
+    points : tuple of str
+        Sentences that are listed.
+    methods : tuple of MethodRow
+        Measures by method, shown as the main table is.
+    tables : tuple of Table
+    figures : tuple of SvgFigure
+    """
+
+    key: str
+    name: str
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    methods: tuple[MethodRow, ...] = ()
+    tables: tuple[Table, ...] = ()
     figures: tuple[SvgFigure, ...] = ()
 
 
@@ -253,90 +259,6 @@ class Classification:
     n_correct: int
     classes: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class CasePicture:
-    """One picture of a case, with what was measured of its map.
-
-    Attributes
-    ----------
-    title : str
-        The method's label, or for the plain image "Image".
-    content : bytes
-        The picture; empty where there is none, see `missing`.
-    mime : str
-        ``image/png`` or ``image/webp``.
-    alt : str
-        What is to be seen, for people who cannot see it; made up where "".
-    plain : bool
-        True for the image without a map, and for what the network sees: nothing was
-        measured.
-    missing : str
-        Why there is no picture.
-    reason : str
-        All that is to be said of the row, as in ``results.csv``.
-    aic_auc, sic_auc : float or None
-    aic_excluded, sic_excluded : str
-        Why there is no curve; "" where there is one.
-    pointing_hit, relevance_mass, iou_mask_area : float or None
-    link : str
-        Path of the larger picture relative to the report, or "".
-    """
-
-    title: str
-    content: bytes = b""
-    mime: str = "image/png"
-    alt: str = ""
-    plain: bool = False
-    missing: str = ""
-    reason: str = ""
-    aic_auc: float | None = None
-    sic_auc: float | None = None
-    aic_excluded: str = ""
-    sic_excluded: str = ""
-    pointing_hit: float | None = None
-    relevance_mass: float | None = None
-    iou_mask_area: float | None = None
-    link: str = ""
-
-    @property
-    def concerns(self) -> tuple[str, ...]:
-        """What makes the map worth nothing, see `saliency.concerns`."""
-        parts = self.reason.split("; ")
-        return tuple(part for part in parts if part.startswith("the map is "))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseBlock:
-    """A case that is drawn.
-
-    Attributes
-    ----------
-    name : str
-    slice : int or None
-    why : tuple of str
-        Why it is drawn: ``best``, ``worst``, ``excluded``, ``drawn by seed`` or any
-        words.
-    predicted_class, target_class : str
-    probabilities : mapping of str to float
-        Of all classes.
-    label : str or None
-    correct : bool or None
-    pictures : tuple of CasePicture
-    notes : tuple of str
-    """
-
-    name: str
-    slice: int | None
-    why: tuple[str, ...]
-    predicted_class: str
-    target_class: str
-    probabilities: Mapping[str, float]
-    label: str | None = None
-    correct: bool | None = None
-    pictures: tuple[CasePicture, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,6 +293,8 @@ class ReportData:
     run : RunFacts
     tables : tuple of MethodTable
         One for each preset.
+    sections : tuple of Section
+        What else was measured.
     classification : Classification or None
         None without labels.
     cases : tuple of CaseBlock
@@ -387,6 +311,7 @@ class ReportData:
     title: str
     run: RunFacts
     tables: tuple[MethodTable, ...] = ()
+    sections: tuple[Section, ...] = ()
     classification: Classification | None = None
     cases: tuple[CaseBlock, ...] = ()
     n_cases_not_drawn: int = 0

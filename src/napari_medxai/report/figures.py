@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
+from .drawing import blank, dress, fill, method_label, rank_key, remark, thinned
 from .styles import THEMES, Theme, line_styles
 from .vector import save_figures, svg_text
 from .wording import estimate_parts, interval_text
@@ -27,7 +26,6 @@ Y_LABELS = {
     "SIC": "Normalised probability of the explained class",
 }
 NARROW = 6.5  # inches, below which labels are broken and the legend has one column
-POINTS = 201  # a drawing shows no more; the curves have 1001
 
 
 def curve_figure(
@@ -73,29 +71,31 @@ def curve_figure(
     Figure
     """
     colours = THEMES[theme]
-    fresh, axes = _blank(figure, (8.4, 4.6), title, theme)
+    fresh = blank(figure, (8.4, 4.6), theme)
+    axes = dress(fresh.add_subplot(), theme, title=title)
     styles = line_styles(curves, theme=theme, baseline=baseline)
-    ordered = sorted(curves, key=lambda name: _rank(curves[name]))
+    ordered = sorted(curves, key=lambda name: rank_key(curves[name]))
     handles = []
     for name in ordered:
         curve, style = curves[name], styles[name]
-        text = f"{_label(name, labels, baseline)}  {interval_text(curve)}"
+        text = f"{method_label(name, labels, baseline)}  {interval_text(curve)}"
         line: dict[str, Any] = {
             "color": style.colour,
             "linestyle": style.dashes,
             "linewidth": 1.6,
             "label": text,
         }
-        x, y = _thinned(curve.x), _thinned(curve.y)
+        x, y = thinned(curve.x), thinned(curve.y)
         if not np.isfinite(y).all():
             handles.append(Line2D([], [], **{**line, "color": "none"}))
             continue
         if bands:
-            _band(axes, x, curve, style.colour)
+            low, high = (getattr(curve, n, None) for n in ("y_low", "y_high"))
+            fill(axes, curve.x, low, high, style.colour)
         (drawn,) = axes.plot(x, y, solid_capstyle="round", **line)
         handles.append(drawn)
     if not axes.lines:
-        _remark(axes, "No image has a curve: all were excluded.", colours.quiet)
+        remark(axes, "No image has a curve: all were excluded.", colours.quiet)
     narrow = fresh.get_figwidth() < NARROW
     axes.set(
         xlim=(0, 1),
@@ -151,9 +151,10 @@ def bar_figure(
     """
     colours = THEMES[theme]
     height = 1.15 + 0.3 * max(1, len(values))
-    fresh, axes = _blank(figure, (8.4, height), title, theme)
+    fresh = blank(figure, (8.4, height), theme)
+    axes = dress(fresh.add_subplot(), theme, title=title)
     styles = line_styles(values, theme=theme, baseline=baseline)
-    ordered = sorted(values, key=lambda name: _rank(values[name]))
+    ordered = sorted(values, key=lambda name: rank_key(values[name]))
     reference = estimate_parts(values[baseline])[0] if baseline in values else None
     if reference is not None:
         axes.axvline(
@@ -162,7 +163,7 @@ def bar_figure(
             linestyle=styles[baseline].dashes,
             linewidth=1.2,
             zorder=1,
-            label=_label(baseline, labels, baseline),
+            label=method_label(baseline, labels, baseline),
         )
     for row, name in enumerate(ordered):
         value, low, high = estimate_parts(values[name])
@@ -183,9 +184,9 @@ def bar_figure(
             markeredgewidth=1.6,
             linestyle="none",
             zorder=3,
-            label=_label(name, labels, baseline),
+            label=method_label(name, labels, baseline),
         )
-    names = [_label(name, labels, baseline) for name in ordered]
+    names = [method_label(name, labels, baseline) for name in ordered]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(max(1, len(names)) - 0.4, -0.6)
     axes.set_xlim(*_limits(values))
@@ -204,55 +205,8 @@ def bar_figure(
             va="center",
         )
     if not values:
-        _remark(axes, "No method was measured.", colours.quiet)
+        remark(axes, "No method was measured.", colours.quiet)
     return fresh
-
-
-def _blank(
-    figure: Figure | None, size: tuple[float, float], title: str, theme: Theme
-) -> tuple[Figure, Axes]:
-    """Return a cleared figure and its themed axes."""
-    colours = THEMES[theme]
-    if figure is None:
-        figure = Figure(figsize=size)
-    else:
-        figure.clear()
-    figure.set_layout_engine("constrained")
-    figure.set_facecolor(colours.paper)
-    axes = figure.add_subplot()
-    axes.set_facecolor("none")
-    axes.set_axisbelow(True)
-    axes.set_title(title, loc="left", color=colours.ink, fontsize=10.5, pad=10)
-    axes.tick_params(colors=colours.quiet, labelsize=8.5)
-    for side, spine in axes.spines.items():
-        spine.set_color(colours.quiet)
-        spine.set_linewidth(0.8)
-        spine.set_visible(side in ("left", "bottom"))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set(color=colours.ink, fontsize=9)
-    return figure, axes
-
-
-def _band(axes: Axes, x: NDArray[np.float64], curve: Any, colour: str) -> None:
-    if getattr(curve, "y_low", None) is None or getattr(curve, "y_high", None) is None:
-        return
-    low, high = _thinned(curve.y_low), _thinned(curve.y_high)
-    if np.isfinite(low).all() and np.isfinite(high).all():
-        axes.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
-
-
-def _thinned(values: Any) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.size <= POINTS:
-        return array
-    chosen = np.linspace(0, array.size - 1, POINTS).round().astype(np.intp)
-    thinned: NDArray[np.float64] = array[chosen]
-    return thinned
-
-
-def _rank(value: Any) -> float:
-    middle = estimate_parts(value)[0]
-    return float("inf") if middle is None else -middle
 
 
 def _limits(values: Mapping[str, Any]) -> tuple[float, float]:
@@ -262,12 +216,3 @@ def _limits(values: Mapping[str, Any]) -> tuple[float, float]:
     ]
     low, high = min([0.0, *found]), max([1.0, *found])
     return (low * 1.05 if low < 0 else 0.0), (high * 1.05 if high > 1 else 1.0)
-
-
-def _label(name: str, labels: Mapping[str, str] | None, baseline: str) -> str:
-    text = (labels or {}).get(name, name)
-    return f"{text} (baseline)" if name == baseline else text
-
-
-def _remark(axes: Axes, text: str, colour: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, color=colour, ha="center")

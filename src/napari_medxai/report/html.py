@@ -23,26 +23,49 @@ from .content import (
     CasePicture,
     Classification,
     Estimate,
-    MethodTable,
+    MethodRow,
     ReportData,
 )
 from .overlay import DISCLAIMER
-from .wording import NOTHING, count_text, duration, interval_text, number, wilson
+from .wording import (
+    NOTHING,
+    count_text,
+    duration,
+    estimate_parts,
+    interval_only,
+    interval_text,
+    number,
+    wilson,
+)
 
 __all__ = ["render_report"]
 
 TEMPLATE = "template.html.j2"
-# Attribute of a MethodRow, heading, what it means.
+# Key of a MethodRow's value, heading, what it means.
 COLUMNS = (
     ("aic", "AIC area", "accuracy kept as the map reveals the image"),
+    ("aic_chance", "AIC and chance", "share of its chance maps below the map"),
     ("sic", "SIC area", "probability kept as the map reveals the image"),
-    ("pointing_game", "Peak in mask", "share of maps whose maximum lies in the mask"),
+    ("sic_chance", "SIC and chance", "share of its chance maps below the map"),
+    ("pointing_hit", "Peak in mask", "share of maps whose maximum lies in the mask"),
     ("relevance_mass", "Relevance in mask", "part of the positive relevance inside"),
+    ("relevance_rank", "Top pixels in mask", "of as many as the mask has"),
     (
         "iou_mask_area",
         "IoU at mask area",
         "overlap of the mask with as many top pixels",
     ),
+    ("iou_otsu", "IoU at Otsu", "overlap of the mask with the map cut by Otsu"),
+    ("average_precision", "Average precision", "the map as a detector of the mask"),
+    ("peak_distance_mm", "Peak to lesion", "in mm; smaller is better"),
+    ("insertion_auc", "Insertion area", "larger is better"),
+    ("deletion_auc", "Deletion area", "smaller is better"),
+    (
+        "randomised_spearman",
+        "Rank correlation",
+        "with the trained network's map; smaller is better",
+    ),
+    ("randomised_ssim", "SSIM", "to the trained network's map; smaller is better"),
 )
 CONSTANT_LIMITS = (
     "Scattered random pixels are a strong sampler for these curves: interpolated, they "
@@ -144,7 +167,8 @@ def render_report(data: ReportData) -> str:
             disclaimer=DISCLAIMER,
             summary=_summary(data),
             facts=facts,
-            tables=[_TableView.of(table) for table in data.tables],
+            tables=[(table, _TableView.of(table.rows)) for table in data.tables],
+            sections=[(part, _TableView.of(part.methods)) for part in data.sections],
             cases=list(enumerate(data.cases, start=1)),
             limits=_limits(data),
             stages=_stages(run.stage_seconds),
@@ -169,6 +193,8 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         number=number,
         interval=interval_text,
+        only_value=lambda e: number(estimate_parts(e)[0]),
+        only_interval=interval_only,
         duration=duration,
         count=count_text,
         href=quote,
@@ -197,40 +223,61 @@ class _Column:
 
 @dataclass(frozen=True)
 class _TableView:
-    """A table with what all its rows share moved to the headings."""
+    """Methods and measures, with what all rows share moved to the headings."""
 
-    source: MethodTable
+    rows: tuple[MethodRow, ...]
     columns: tuple[_Column, ...]
 
     @classmethod
-    def of(cls, table: MethodTable) -> _TableView:
+    def of(cls, rows: tuple[MethodRow, ...]) -> _TableView:
         columns = []
         for key, title, text in COLUMNS:
-            found = [e for row in table.rows if (e := getattr(row, key)) is not None]
+            found = [row.values[key] for row in rows if key in row.values]
             if found:
                 counts = {_counts(e) for e in found}
                 shared = counts.pop() if len(counts) == 1 else ""
                 columns.append(_Column(key, title, text, shared))
-        return cls(table, tuple(columns))
+        return cls(rows, tuple(columns))
 
-    def groups(self) -> Iterable[tuple[str, list[tuple[str, list[tuple[Any, str]]]]]]:
-        """Explanations, then baselines: (kind, [(label, [(estimate, counts)])])."""
+    @property
+    def tested(self) -> bool:
+        """Whether any column is a test against chance."""
+        return any(column.key.endswith("_chance") for column in self.columns)
+
+    @property
+    def wide(self) -> bool:
+        """Whether intervals have to stand below their values."""
+        return len(self.columns) > 5
+
+    def groups(self) -> Iterable[tuple[str, list[tuple[str, list[_Shown]]]]]:
+        """Explanations, then baselines: (kind, [(label, cells)])."""
         for kind in ("method", "baseline"):
-            rows = [r for r in self.source.rows if r.baseline == (kind == "baseline")]
+            rows = [r for r in self.rows if r.baseline == (kind == "baseline")]
             if rows:
                 yield (
                     kind,
                     [(r.label, [self._cell(r, c) for c in self.columns]) for r in rows],
                 )
 
-    def _cell(self, row: Any, column: _Column) -> tuple[Estimate | None, str]:
-        estimate: Estimate | None = getattr(row, column.key)
-        if estimate is None or column.counts:
-            return estimate, ""
-        return estimate, _counts(estimate)
+    def _cell(self, row: MethodRow, column: _Column) -> _Shown:
+        estimate = row.values.get(column.key)
+        if estimate is None:
+            return _Shown(None, "")
+        counts = "" if column.counts else _counts(estimate)
+        return _Shown(estimate, ", ".join(filter(None, (estimate.note, counts))))
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An estimate in a table and its small print."""
+
+    estimate: Estimate | None
+    note: str
 
 
 def _counts(estimate: Estimate) -> str:
+    if not estimate.n + estimate.n_excluded:
+        return ""
     if not estimate.n_excluded:
         return f"n {estimate.n}"
     return f"n {estimate.n}, {estimate.n_excluded} excluded"

@@ -3,63 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from napari_medxai import metrics
 
-from .store import Row, StoredCase
-
-__all__ = ["Summary", "SummaryLine", "summarise"]
-
-AGGREGATIONS = ("median_curve", "mean_curve", "mean")
-LOCALIZATION = (
-    "pointing_hit",
-    "relevance_mass",
-    "relevance_rank",
-    "iou_mask_area",
-    "average_precision",
-    "peak_distance_mm",
+from .aggregates import (
+    EVERY,
+    LOCALIZATION,
+    MIN_UNITS,
+    Agreement,
+    Band,
+    SummaryLine,
 )
-RESAMPLES = 500
-# With fewer units a percentile bootstrap is little more than the range of the values.
-MIN_UNITS = 5
-EVERY = "all"
+from .contrasts import agreement_of, comparisons_of
+from .lines import curve_lines, localization_lines, measure_lines
+from .records import Row, StoredCase
+from .strata import Image, image_of, strata_of
+from .verdicts import rank_line, verdicts, with_chance
 
+if TYPE_CHECKING:
+    from napari_medxai.metrics.comparison import Comparison
 
-@dataclass(frozen=True, eq=False)
-class SummaryLine:
-    """A row of ``summary.csv``; `curve` where it comes from information curves."""
+__all__ = [
+    "EVERY",
+    "LOCALIZATION",
+    "MIN_UNITS",
+    "Agreement",
+    "Band",
+    "Summary",
+    "SummaryLine",
+    "summarise",
+]
 
-    method: str
-    metric: str
-    preset: str
-    aggregation: str
-    class_: str
-    n: int
-    n_excluded: int
-    value: float
-    ci_low: float
-    ci_high: float
-    curve: metrics.Aggregate | None = field(default=None, repr=False)
-
-    def as_row(self) -> dict[str, Any]:
-        """Return the row with the table's column names."""
-        return {
-            "method": self.method,
-            "metric": self.metric,
-            "preset": self.preset,
-            "aggregation": self.aggregation,
-            "class": self.class_,
-            "n": self.n,
-            "n_excluded": self.n_excluded,
-            "value": self.value,
-            "ci_low": self.ci_low,
-            "ci_high": self.ci_high,
-        }
+Key = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +48,8 @@ class Summary:
     Attributes
     ----------
     lines : tuple of SummaryLine
+        By method: curves by preset, class and stratum; ranks among chance maps;
+        localisation; other measures.
     unit : str
         What was resampled: ``patients`` or ``cases``.
     units : int
@@ -80,6 +61,17 @@ class Summary:
     exclusions : tuple of tuple
         (metric, preset, Exclusion): counted once a slice, over the first method, since
         exclusions do not depend on the map.
+    null : str
+        What the chance maps were; "" where none were asked for.
+    chance_asked : int
+        Chance maps asked for, for each case and method.
+    bands : mapping of tuple of str to Band
+        By (method, metric, preset): where the median curve of chance maps lies.
+    comparisons : mapping of tuple of str to Comparison
+        By (metric, preset): the methods against each other, all of the run, the
+        controls and ``random`` among them. Missing where there are too few units.
+    agreement : Agreement or None
+        How alike the methods' maps are; None where that was not measured.
     """
 
     lines: tuple[SummaryLine, ...]
@@ -88,6 +80,11 @@ class Summary:
     without_patient: int
     failures: Mapping[str, int]
     exclusions: tuple[tuple[str, str, metrics.Exclusion], ...]
+    null: str = ""
+    chance_asked: int = 0
+    bands: Mapping[tuple[str, str, str], Band] = field(default_factory=dict)
+    comparisons: Mapping[tuple[str, str], Comparison] = field(default_factory=dict)
+    agreement: Agreement | None = None
 
     def find(
         self,
@@ -96,15 +93,17 @@ class Summary:
         *,
         preset: str = "",
         aggregation: str = "median_curve",
+        class_: str = EVERY,
     ) -> SummaryLine | None:
-        """Return the line over all classes, or None."""
-        for line in self.lines:
-            if (line.method, line.metric, line.class_) == (method, metric, EVERY) and (
-                line.preset,
-                line.aggregation,
-            ) == (preset, aggregation):
-                return line
-        return None
+        """Return the line of a class or stratum, or None."""
+        return self._by_key.get((method, metric, preset, aggregation, class_))
+
+    @cached_property
+    def _by_key(self) -> Mapping[Key, SummaryLine]:
+        return {
+            (v.method, v.metric, v.preset, v.aggregation, v.class_): v
+            for v in self.lines
+        }
 
 
 def summarise(
@@ -128,152 +127,67 @@ def summarise(
     -------
     Summary
         The interval resamples patients, all their slices together; a case without a
-        patient counts as its own.
+        patient counts as its own. The order of `cases` does not matter.
     """
-    every = [row for case in cases for row in case.rows]
+    every = _in_order(cases)
     rows = [row for row in every if row.status == "ok"]
     failures = Counter(
         row.method
         for row in every
         if row.status == "failed" and row.preset == presets[0]
     )
-    groups = {id(row): row.patient or row.case for row in rows}
     alone = {row.case for row in rows if not row.patient}
     by_patient = any(row.patient for row in rows)
     classes = sorted({row.stratum for row in rows})
+    strata = strata_of(rows)
+    tested = [row.chance for row in rows if row.chance is not None]
+    null = tested[0].null if tested else ""
+    against = verdicts(rows, methods, presets, null, seed=seed)
+    once: list[Row] = []
     lines: list[SummaryLine] = []
     for method in methods:
         own = [row for row in rows if row.method == method]
         for preset in presets:
             chosen = [row for row in own if row.preset == preset]
-            for class_ in (EVERY, *classes):
-                part = [r for r in chosen if class_ in (EVERY, r.stratum)]
-                lines += _curve_lines(part, groups, method, preset, class_, seed)
+            for line in curve_lines(chosen, method, preset, classes, strata, seed):
+                verdict = against.get((method, line.metric, preset))
+                lines.append(with_chance(line, verdict))
+            for metric in ("aic", "sic"):
+                if verdict := against.get((method, metric, preset)):
+                    lines.append(rank_line(method, metric, preset, verdict))
         first = [row for row in own if row.preset == presets[0]]
-        lines += _localization_lines(first, groups, method, classes, seed)
+        lines += localization_lines(first, method, classes, strata, seed)
+        lines += measure_lines(first, method, classes, strata, seed)
+        once += first
     return Summary(
         lines=tuple(lines),
         unit="patients" if by_patient else "cases",
-        units=len(set(groups.values())),
+        units=len({row.unit for row in rows}),
         without_patient=len(alone) if by_patient else 0,
         failures=dict(failures),
-        exclusions=tuple(_exclusions(rows, methods, presets)),
+        exclusions=tuple(_exclusions(rows, presets)),
+        null=null,
+        chance_asked=max((one.asked for one in tested), default=0),
+        bands={key: verdict.band for key, verdict in against.items()},
+        comparisons=comparisons_of(rows, methods, presets, seed=seed),
+        agreement=agreement_of(once, methods),
     )
 
 
-def _curve_lines(
-    rows: Sequence[Row],
-    groups: dict[int, str],
-    method: str,
-    preset: str,
-    class_: str,
-    seed: int,
-) -> Iterable[SummaryLine]:
-    for metric in ("aic", "sic"):
-        pairs = [(c, groups[id(r)]) for r in rows if (c := getattr(r, metric))]
-        for how in AGGREGATIONS:
-            total = metrics.aggregate(
-                [curve for curve, _ in pairs],
-                how=how,  # type: ignore[arg-type]
-                groups=[group for _, group in pairs],
-                n_bootstrap=RESAMPLES,
-                seed=seed,
-            )
-            total = _without_rough_interval(total)
-            yield SummaryLine(
-                method,
-                metric,
-                preset,
-                how,
-                class_,
-                total.n,
-                total.n_excluded,
-                total.value,
-                total.ci_low,
-                total.ci_high,
-                # the mean of areas is the area of the mean curve: draw it once
-                curve=None if how == "mean" or total.n == 0 else total,
-            )
-
-
-def _localization_lines(
-    rows: Sequence[Row],
-    groups: dict[int, str],
-    method: str,
-    classes: Sequence[str],
-    seed: int,
-) -> Iterable[SummaryLine]:
-    for metric in LOCALIZATION:
-        for class_ in (EVERY, *classes):
-            found = [
-                (getattr(r.localization, metric), groups[id(r)])
-                for r in rows
-                if r.localization is not None and class_ in (EVERY, r.stratum)
-            ]
-            values = np.array([v for v, _ in found], dtype=float)
-            keep = np.isfinite(values)
-            names = [g for (_, g), k in zip(found, keep, strict=True) if k]
-            value, low, high = _mean_interval(values[keep], names, seed)
-            if metric == "pointing_hit" and low == high and value in (0.0, 1.0):
-                low, high = _wilson(value, len(set(names)))
-            yield SummaryLine(
-                method,
-                metric,
-                "",
-                "mean",
-                class_,
-                int(keep.sum()),
-                int((~keep).sum()),
-                value,
-                low,
-                high,
-            )
-
-
-def _without_rough_interval(total: metrics.Aggregate) -> metrics.Aggregate:
-    """Drop interval and band where too few units stand behind them."""
-    if total.n_groups >= MIN_UNITS:
-        return total
-    nothing = np.full_like(total.y, np.nan)
-    nan = float("nan")
-    return replace(total, ci_low=nan, ci_high=nan, y_low=nothing, y_high=nothing)
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % score interval of a share, for hits that all fell the same way."""
-    z = 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
-
-
-def _mean_interval(
-    values: np.ndarray[Any, np.dtype[np.float64]], groups: Sequence[str], seed: int
-) -> tuple[float, float, float]:
-    """Mean with its 95 % percentile interval, resampling whole groups."""
-    if values.size == 0:
-        return (float("nan"),) * 3
-    names, member = np.unique(np.array(groups), return_inverse=True)
-    if len(names) < MIN_UNITS:
-        return float(values.mean()), float("nan"), float("nan")
-    sums = np.bincount(member, weights=values)
-    counts = np.bincount(member)
-    drawn = np.random.default_rng(seed).integers(
-        len(names), size=(RESAMPLES, len(names))
-    )
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(values.mean()), float(low), float(high)
+def _in_order(cases: Iterable[StoredCase]) -> list[Row]:
+    """Sort the rows by case and slice: sums and resamples depend on the order."""
+    rows = [row for case in cases for row in case.rows]
+    return sorted(rows, key=lambda r: (r.case, -1 if r.slice is None else r.slice))
 
 
 def _exclusions(
-    rows: Sequence[Row], methods: Sequence[str], presets: Sequence[str]
-) -> Iterable[tuple[str, str, metrics.Exclusion]]:
+    rows: Sequence[Row], presets: Sequence[str]
+) -> Iterator[tuple[str, str, metrics.Exclusion]]:
     for preset in presets:
-        once: dict[tuple[str, int | None], Row] = {}
+        once: dict[Image, Row] = {}
         for row in rows:
             if row.preset == preset:
-                once.setdefault((row.case, row.slice), row)
+                once.setdefault(image_of(row), row)
         for metric in ("aic", "sic"):
             chosen = [r for r in once.values() if getattr(r, metric) is not None]
             for exclusion in metrics.exclusions(

@@ -5,25 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_medxai.files import write_atomically
 from napari_medxai.results import CaseError
 
-from .store import Row, StoredCase
-from .summary import LOCALIZATION, Summary
+from .aggregates import EVERY, LOCALIZATION
+from .measures import measure_rows
+from .parquet import write_curves_parquet
+from .records import Row, StoredCase
+from .summary import Summary
 
 __all__ = [
+    "CHANCE_BAND",
     "EXPORT_COLUMNS",
+    "MEASURE_COLUMNS",
     "RESULT_COLUMNS",
     "SUMMARY_COLUMNS",
     "write_curves",
     "write_errors",
     "write_exports",
+    "write_measures",
     "write_results",
     "write_summary",
 ]
@@ -84,9 +91,11 @@ CURVE_COLUMNS = (
     "y_low",
     "y_high",
 )
+MEASURE_COLUMNS = ("case", "slice", "method", "preset", "metric", "value")
 ERROR_COLUMNS = ("case", "stage", "error", "detail")
 EXPORT_COLUMNS = ("case", "method", "format", "file", "reason")
 CURVE_STEP = 10  # every tenth of the 1001 points: what a plot can show
+CHANCE_BAND = "chance_band"
 
 
 def write_results(path: Path, cases: Iterable[StoredCase]) -> None:
@@ -97,6 +106,11 @@ def write_results(path: Path, cases: Iterable[StoredCase]) -> None:
 def write_summary(path: Path, summary: Summary) -> None:
     """Write ``summary.csv``: aggregates with bootstrap intervals."""
     _write(path, SUMMARY_COLUMNS, (line.as_row() for line in summary.lines))
+
+
+def write_measures(path: Path, cases: Iterable[StoredCase]) -> None:
+    """Write ``measures.csv``: see :func:`.measures.measure_rows`."""
+    _write(path, MEASURE_COLUMNS, measure_rows(cases))
 
 
 def write_errors(path: Path, errors: Sequence[CaseError]) -> None:
@@ -117,82 +131,38 @@ def write_exports(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
 
 
 def write_curves(folder: Path, cases: Sequence[StoredCase], summary: Summary) -> None:
-    """Write ``curves.csv`` (aggregates) and ``curves.parquet`` (every case)."""
-    rows = []
+    """Write ``curves.csv`` (aggregates) and ``curves.parquet`` (every case).
+
+    Where chance maps were drawn, ``curves.csv`` has after the curves lines of the
+    aggregation ``chance_band``: the median curve of chance maps (`y`) and the band
+    in which 95 % of its members lie. Their single curves are in neither file; the
+    areas of all are in ``chance.parquet``, see :func:`.parquet.write_chance`.
+    """
+    rows: list[dict[str, Any]] = []
     for line in summary.lines:
-        if line.curve is None:
-            continue
-        curve = line.curve
-        band = (curve.x, curve.y, curve.y_low, curve.y_high)
-        for x, y, low, high in zip(*(a[::CURVE_STEP] for a in band), strict=True):
-            rows.append(
-                {
-                    "method": line.method,
-                    "metric": line.metric,
-                    "preset": line.preset,
-                    "aggregation": line.aggregation,
-                    "class": line.class_,
-                    "x": x,
-                    "y": y,
-                    "y_low": low,
-                    "y_high": high,
-                }
+        if line.curve is not None:
+            names = (
+                line.method,
+                line.metric,
+                line.preset,
+                line.aggregation,
+                line.class_,
             )
+            curve = line.curve
+            rows += _points(names, curve.x, curve.y, curve.y_low, curve.y_high)
+    for (method, metric, preset), band in summary.bands.items():
+        names = (method, metric, preset, CHANCE_BAND, EVERY)
+        rows += _points(names, band.x, band.middle, band.low, band.high)
     _write(folder / "curves.csv", CURVE_COLUMNS, rows)
-    _write_parquet(folder / "curves.parquet", cases)
+    write_curves_parquet(folder / "curves.parquet", cases)
 
 
-def _write_parquet(path: Path, cases: Sequence[StoredCase]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns: dict[str, list[Any]] = {
-        name: []
-        for name in (
-            *("case", "slice", "method", "preset", "metric", "excluded", "auc"),
-            *("threshold", "revealed", "size", "probability", "predicted", "x", "y"),
-        )
-    }
-    for case in cases:
-        for row in case.rows:
-            for metric, curve in (("aic", row.aic), ("sic", row.sic)):
-                if curve is None or row.knots is None:
-                    continue
-                raw = row.knots
-                columns["case"].append(row.case)
-                columns["slice"].append(row.slice)
-                columns["method"].append(row.method)
-                columns["preset"].append(row.preset)
-                columns["metric"].append(metric)
-                columns["excluded"].append(curve.excluded)
-                columns["auc"].append(None if math.isnan(curve.auc) else curve.auc)
-                for name in ("threshold", "revealed", "size", "probability"):
-                    columns[name].append([float(v) for v in raw[name]])
-                columns["predicted"].append([int(v) for v in raw["predicted"]])
-                columns["x"].append([float(v) for v in curve.knots_x])
-                columns["y"].append([float(v) for v in curve.knots_y])
-    numbers = pa.list_(pa.float64())
-    schema = pa.schema(
-        [
-            ("case", pa.string()),
-            ("slice", pa.int32()),
-            ("method", pa.string()),
-            ("preset", pa.string()),
-            ("metric", pa.string()),
-            ("excluded", pa.string()),
-            ("auc", pa.float64()),
-            ("threshold", numbers),
-            ("revealed", numbers),
-            ("size", numbers),
-            ("probability", numbers),
-            ("predicted", pa.list_(pa.int32())),
-            ("x", numbers),
-            ("y", numbers),
-        ]
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=schema), sink)
-    write_atomically(path, sink.getvalue().to_pybytes())
+def _points(
+    names: tuple[str, str, str, str, str], *curve: NDArray[np.float64]
+) -> Iterator[dict[str, Any]]:
+    """Points of a curve: `curve` is x, y, y_low, y_high."""
+    for point in zip(*(values[::CURVE_STEP] for values in curve), strict=True):
+        yield dict(zip(CURVE_COLUMNS, (*names, *point), strict=True))
 
 
 def _result(row: Row) -> dict[str, Any]:
@@ -214,6 +184,11 @@ def _result(row: Row) -> dict[str, Any]:
         if curve is not None:
             values[f"{name}_auc"] = curve.auc
             values[f"{name}_excluded"] = curve.excluded
+    if row.chance is not None:
+        values |= {"null": row.chance.null, "chance_n": row.chance.n}
+        for name, against in (("aic", row.chance.aic), ("sic", row.chance.sic)):
+            if against is not None:
+                values[f"{name}_chance_rank"] = against.rank
     if row.localization is not None:
         values |= {name: getattr(row.localization, name) for name in LOCALIZATION}
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite, sqrt
 from typing import Any
 
@@ -10,7 +11,9 @@ __all__ = [
     "count_text",
     "duration",
     "estimate_parts",
+    "interval_only",
     "interval_text",
+    "listed",
     "number",
     "significant",
     "wilson",
@@ -24,7 +27,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """Write fixed decimals with a true minus sign; a dash for None and NaN."""
     if value is None or not isfinite(value):
         return NOTHING
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    # adding 0 after rounding: no "−0.00"
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -59,16 +63,29 @@ def interval_text(value: Any) -> str:
     str
         Without brackets where there is no interval; a dash without a value.
     """
+    middle = number(estimate_parts(value)[0])
+    return f"{middle} {interval_only(value)}".rstrip()
+
+
+def interval_only(value: Any) -> str:
+    """Write an aggregate's interval alone, as in ``[0.43, 0.60]``; "" without one."""
     middle, low, high = estimate_parts(value)
     if middle is None or low is None or high is None:
-        return number(middle)
-    return f"{number(middle)} [{number(low, 2)}, {number(high, 2)}]"
+        return ""
+    return f"[{number(low, 2)}, {number(high, 2)}]"
 
 
 def count_text(n: int, singular: str, plural: str = "") -> str:
     """Write ``1 case`` or ``3 cases``, thousands apart."""
     word = singular if n == 1 else plural or f"{singular}s"
     return f"{n:,} {word}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def listed(words: Sequence[str]) -> str:
+    """Write ``a``, ``a and b`` or ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def duration(seconds: float | None) -> str:
