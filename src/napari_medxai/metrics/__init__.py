@@ -8,17 +8,32 @@ from napari_medxai.metrics.aggregation import (
     aggregate,
     exclusions,
 )
+from napari_medxai.metrics.agreement import edge_map, spearman
+from napari_medxai.metrics.body import body_mask
+from napari_medxai.metrics.chance import NULLS, Chance, ChanceCurves, test_against
 from napari_medxai.metrics.curve import InformationCurve, InformationCurves, Knots
-from napari_medxai.metrics.entropy import webp_size
+from napari_medxai.metrics.entropy import histogram_entropy, ms_ssim, webp_size
+from napari_medxai.metrics.faithfulness import Faithfulness, insertion_deletion
 from napari_medxai.metrics.interpolation import blur, random_mask
 from napari_medxai.metrics.localization import Localization, localize
+from napari_medxai.metrics.nulls import random_pixels, ranked_like, surrogate
 from napari_medxai.metrics.pic import information_curves, prepare
 from napari_medxai.metrics.prepared import PreparedImage, Revealed
-from napari_medxai.metrics.presets import Preset, preset_names
+from napari_medxai.metrics.presets import (
+    Preset,
+    get_preset,
+    preset_names,
+    tied_share,
+)
+from napari_medxai.metrics.sanity import Similarity, similarity
 
 __all__ = [
+    "NULLS",
     "Aggregate",
+    "Chance",
+    "ChanceCurves",
     "Exclusion",
+    "Faithfulness",
     "InformationCurve",
     "InformationCurves",
     "Knots",
@@ -26,13 +41,27 @@ __all__ = [
     "PreparedImage",
     "Preset",
     "Revealed",
+    "Similarity",
     "aggregate",
     "blur",
+    "body_mask",
+    "edge_map",
     "exclusions",
+    "get_preset",
+    "histogram_entropy",
     "information_curves",
+    "insertion_deletion",
     "localize",
+    "ms_ssim",
     "prepare",
     "preset_names",
     "random_mask",
+    "random_pixels",
+    "ranked_like",
+    "similarity",
+    "spearman",
+    "surrogate",
+    "test_against",
+    "tied_share",
     "webp_size",
 ]
