@@ -53,6 +53,8 @@ docs: $(STAMP)
 
 bench: $(STAMP)  ## the measurements behind the documentation's figures
 	$(PY) benchmarks/bench.py
+	$(PY) benchmarks/curves_speed.py
+	$(PY) benchmarks/case_speed.py
 	$(PY) benchmarks/methods.py
 	$(PY) benchmarks/agreement.py
 	$(PY) benchmarks/reading.py

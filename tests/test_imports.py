@@ -24,13 +24,16 @@ LAYERS = (
         "progress",
         "provenance",
         "slices",
+        "map_pool",
+        "chance_maps",
+        "map_checks",
         "measure",
         "engine",
     ),
     ("report", "export"),
-    ("options", "facts"),
+    ("options", "facts", "validation"),
     ("run",),
-    ("batch", "train", "fetch", "cli", "_napari"),
+    ("batch", "train", "fetch", "compare", "check", "cli", "_napari"),
 )
 
 

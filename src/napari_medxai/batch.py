@@ -86,7 +86,39 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--pic",
         default="pair",
-        help="comma list of definitions of the information curves: pair [%(default)s]",
+        help="comma list of definitions of the information curves: pair, brima2024, "
+        "corrected; each with another entropy as in corrected:histogram or "
+        "corrected:ms_ssim [%(default)s]",
+    )
+    p.add_argument(
+        "--chance",
+        type=int,
+        default=0,
+        metavar="K",
+        help="chance maps for each slice and method, to test each map against chance: "
+        "20 for a data set, 199 for a p-value of a single case [%(default)s]",
+    )
+    p.add_argument(
+        "--null",
+        choices=("surrogate", "random_pixels", "other_case", "random_network"),
+        default="surrogate",
+        help="what a chance map is: a map of the same shape placed by chance in the "
+        "body, the map's values at random pixels, the method's map of another case, "
+        "or of a network with randomised weights [%(default)s]",
+    )
+    p.add_argument(
+        "--checks",
+        default="none",
+        help="comma list of checks that cost more passes: insertion (insertion and "
+        "deletion curves), randomised (maps of networks randomised layer by layer), "
+        "or none [%(default)s]",
+    )
+    p.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="keep the saliency maps there, so that other runs on the same cases, with "
+        "other presets, nulls or checks, need not compute them again",
     )
     p.add_argument(
         "--export",
@@ -192,6 +224,10 @@ def _run(a: argparse.Namespace) -> int:
         labels=a.labels,
         slices=a.slices,
         presets=_names(a.pic),
+        chance=a.chance,
+        null=a.null,
+        maps=a.maps,
+        checks=tuple(n for n in _names(a.checks) if n != "none"),
         export=tuple(dict.fromkeys(n for n in _names(a.export) if n != "none")),
         seg_percentile=a.seg_percentile,
         identify=a.identify,

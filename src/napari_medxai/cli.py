@@ -1,4 +1,4 @@
-"""``napari-medxai batch | train | fetch | models | methods``."""
+"""``napari-medxai batch | compare | check | train | fetch | models | methods``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ USAGE = """usage: napari-medxai COMMAND ...
 
 commands:
   batch INPUT... --out DIR        explain and measure studies, write a report
+  compare RUN_A RUN_B             two runs on the same cases, paired
+  check RUN --require FILE        a run against an acceptance protocol
   train DATA --arch NAME --out DIR   train a classifier
   fetch cheng [--out DIR]         download the paper's brain slices
   models                          the bundled classifiers
@@ -27,6 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .batch import main as batch
 
         return batch(rest)
+    if command == "compare":
+        from .compare import main as compare
+
+        return compare(rest)
+    if command == "check":
+        from .check import main as check
+
+        return check(rest)
     if command == "train":
         from .train import main as train
 

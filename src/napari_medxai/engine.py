@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import metrics, saliency
-from .errors import Cancelled, MedXAIError, ModelError, OutputError
+from .chance_maps import Donors
+from .errors import Cancelled, MedXAIError, OutputError
 from .io import Case, load_case
 from .io.case_sources import UNREADABLE
-from .measure import measure
+from .map_pool import MapPool, Maps
+from .measure import SliceContext, measure
 from .models import Classifier
 from .progress import Clock, Progress, reporter, tell
-from .provenance import case_key, image_seed, provenance
+from .provenance import case_key, image_seed, maps_key, provenance
 from .results import CaseError, CaseResult, Explanation, Outcome, Step
 from .settings import Settings
 from .slices import (
@@ -104,6 +106,9 @@ def evaluate_study(
     settings: Settings,
     *,
     label: str | None = None,
+    subject: str | None = None,
+    donors: Donors | None = None,
+    given: Maps | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Explain and measure a study: an outcome for each slice, method and preset.
@@ -115,6 +120,13 @@ def evaluate_study(
     settings : Settings
     label : str, optional
         The true class; AIC then counts it, else the class explained.
+    subject : str, optional
+        Patient or case, which seeds the chance maps; the study's identifier where
+        None.
+    donors : Donors, optional
+        Maps of other cases, for the null ``other_case``.
+    given : mapping, optional
+        Maps on the network's grid that were made before, by slice and method.
     progress : callable, optional
         As in :func:`explain`.
 
@@ -124,42 +136,76 @@ def evaluate_study(
         With `map` filled. A method that cannot run on this network yields outcomes
         of status ``failed`` and the next method goes on.
     """
-    if model.preprocessing.volumetric:
-        raise ModelError(
-            f"model '{model.name}' takes volumes; information curves are measured on "
-            "slices under 2-D models. explain() works with it."
-        )
     indices = resolve_indices(study, model, settings.slices)
     total = len(indices) * len(settings.methods)
+    # where there is chance, most of the time goes there
+    shares = (0.3, 0.1, 0.6) if settings.chance or settings.checks else (0.8, 0.2, 0.0)
     done = 0
     for index in indices:
         tell(progress, "predict", "", index, done / total)
         job = job_of(study, model, index, settings.target, label)
-        seed = image_seed(settings.seed, job.input.image)
-        prepared = {
-            preset: metrics.prepare(
-                job.input.image,
-                model.probabilities,
-                preset=preset,
-                seed=seed,
-                progress=reporter(progress, "curves", "", index, done, total, 0.0),
-            )
-            for preset in settings.presets
-        }
+        prepared = metrics.prepare(
+            job.input.image,
+            model.probabilities,
+            presets=settings.presets,
+            seed=image_seed(settings.seed, job.input.image),
+            volume=model.preprocessing.volumetric,
+            progress=reporter(progress, "curves", "", index, done, total, 0.0),
+        )
+        context = SliceContext(
+            study=study,
+            model=model,
+            settings=settings,
+            job=job,
+            prepared=prepared,
+            label=label,
+            subject=study.identifier if subject is None else subject,
+            donors=donors,
+            given=given or {},
+        )
         for name in settings.methods:
-            yield from measure(
-                study,
-                model,
-                settings,
-                job,
-                prepared,
-                name,
-                label,
-                reporter(progress, "explain", name, index, done, total, 0.8),
-                reporter(progress, "curves", name, index, done + 0.8, total, 0.2),
-            )
+            reports = [
+                reporter(progress, stage, name, index, done + start, total, share)
+                for stage, start, share in (
+                    ("explain", 0.0, shares[0]),
+                    ("curves", shares[0], shares[1]),
+                    ("chance", shares[0] + shares[1], shares[2]),
+                )
+            ]
+            yield from measure(context, name, *reports)
             done += 1
             tell(progress, "explain", name, index, done / total)
+
+
+def network_maps(
+    study: Study,
+    model: Classifier,
+    settings: Settings,
+    *,
+    label: str | None = None,
+    progress: Progress | None = None,
+) -> Maps:
+    """Compute the maps of all methods on the network's grid, by slice and method.
+
+    A method that cannot run is left out: :func:`evaluate_study` says why.
+    """
+    found = {}
+    indices = resolve_indices(study, model, settings.slices)
+    total = len(indices) * len(settings.methods)
+    for place, index in enumerate(indices):
+        job = job_of(study, model, index, settings.target, label)
+        for m, name in enumerate(settings.methods):
+            done = place * len(settings.methods) + m
+            report = reporter(progress, "explain", name, index, done, total)
+            parameters = settings.parameters.get(name, {})
+            try:
+                found[index, name] = saliency_map(
+                    model, name, job, parameters, settings.seed, report
+                )
+            except MedXAIError as error:
+                if isinstance(error, Cancelled | OutputError):
+                    raise
+    return found
 
 
 def evaluate(
@@ -168,6 +214,7 @@ def evaluate(
     settings: Settings,
     *,
     known: Callable[[str, Study], bool] | None = None,
+    pool: MapPool | None = None,
     progress: Callable[[Case, Step], None] | None = None,
 ) -> Iterator[CaseResult]:
     """Evaluate cases one after the other; a bad case costs that case only.
@@ -180,6 +227,9 @@ def evaluate(
     known : callable, optional
         Told a case's key (see :func:`case_key`) and study; where it answers True the
         case is not computed again and its result carries nothing but the key.
+    pool : MapPool, optional
+        Maps of all cases, see :func:`explain_all`; needed by the null
+        ``other_case``.
     progress : callable, optional
         Called as ``progress(case, step)``; may raise :class:`Cancelled`.
 
@@ -189,7 +239,37 @@ def evaluate(
         With `errors` filled and no outcomes where the case could not be read.
     """
     for case in cases:
-        yield _evaluate_case(case, model, settings, known, progress)
+        yield _evaluate_case(case, model, settings, known, pool, progress)
+
+
+def explain_all(
+    cases: Iterable[Case],
+    model: Classifier,
+    settings: Settings,
+    pool: MapPool,
+    progress: Callable[[Case, Step], None] | None = None,
+) -> None:
+    """Fill the pool with the maps of all cases; a bad case has none."""
+    for case in cases:
+
+        def report(step: Step, case: Case = case) -> None:
+            if progress is not None:
+                progress(case, step)
+
+        try:
+            report(Step("read"))
+            study = load_case(case)
+            key = maps_key(case, study, model, settings)
+            if not pool.has(key):
+                maps = network_maps(
+                    study, model, settings, label=case.label, progress=report
+                )
+                pool.save(key, maps)
+            pool.keys[case.name] = key
+        except (Cancelled, OutputError):
+            raise
+        except Exception:  # noqa: BLE001 - `evaluate` reads it again, and says why
+            continue
 
 
 def _evaluate_case(
@@ -197,6 +277,7 @@ def _evaluate_case(
     model: Classifier,
     settings: Settings,
     known: Callable[[str, Study], bool] | None,
+    pool: MapPool | None,
     progress: Callable[[Case, Step], None] | None,
 ) -> CaseResult:
     clock = Clock()
@@ -212,13 +293,23 @@ def _evaluate_case(
     try:
         report(Step("read"))
         study = load_case(case)
-        key = case_key(case, study, model, settings)
+        others = pool.digest(case.name) if pool and settings.chance else ""
+        key = case_key(case, study, model, settings, others=others)
         notes = (*study.notes, *model.preprocessing.notes(study))
         if known is not None and known(key, study):
             return CaseResult(case=case, key=key, resumed=True)
         stage = "explain"
         outcomes = tuple(
-            evaluate_study(study, model, settings, label=case.label, progress=report)
+            evaluate_study(
+                study,
+                model,
+                settings,
+                label=case.label,
+                subject=case.patient or case.name,
+                donors=None if pool is None else pool.donors(case.name),
+                given=None if pool is None else pool.maps(case.name),
+                progress=report,
+            )
         )
         return CaseResult(
             case=case,

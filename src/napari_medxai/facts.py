@@ -65,8 +65,8 @@ def run_facts(
                 reference=saliency.get(name).reference,
                 parameters={
                     **saliency.get(name).parameters,
-                    **settings.parameters.get(name, {}),
                     **_layer(name, model),
+                    **settings.parameters.get(name, {}),
                 },
             )
             for name in settings.methods
@@ -87,6 +87,9 @@ def run_facts(
             "presets": ", ".join(settings.presets),
             "masks": _masks(options, cases),
             "min_probability": settings.min_probability,
+            "chance": settings.chance,
+            "null": settings.null,
+            "checks": ", ".join(settings.checks),
             "batch_size": model.batch_size or "auto",
             "limit": options.limit or "none",
             "labels": "given" if options.labels else "labels.csv beside the images",

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import saliency
-from .errors import UsageError
+from .errors import MetricError, UsageError
 from .export import KINDS, ExportOptions, check_percentile
-from .metrics import preset_names
+from .metrics import NULLS, get_preset, preset_names
 from .saliency import parameters
-from .settings import Settings
+from .settings import CHECKS, Settings
 
 __all__ = ["BatchOptions", "export_options", "settings_of"]
 
@@ -34,6 +34,14 @@ class BatchOptions:
     labels : Path or None
     slices : str or None
     presets, export : tuple of str
+    chance : int
+        Chance maps for each method and slice.
+    null : str
+        What a chance map is.
+    checks : tuple of str
+        Checks of the maps that cost passes, see :class:`Settings`.
+    maps : Path or None
+        Folder in which maps are kept between runs.
     seg_percentile : float
     identify : bool
     resample : bool
@@ -56,6 +64,10 @@ class BatchOptions:
     labels: Path | None = None
     slices: str | None = None
     presets: tuple[str, ...] = ("pair",)
+    chance: int = 0
+    null: str = "surrogate"
+    checks: tuple[str, ...] = ()
+    maps: Path | None = None
     export: tuple[str, ...] = ("png",)
     seg_percentile: float = 95.0
     identify: bool = False
@@ -78,9 +90,15 @@ def settings_of(options: BatchOptions) -> Settings:
         If an option is wrong.
     """
     methods = tuple(saliency.resolve(options.methods))
-    known = preset_names()
     if not options.presets:
-        raise UsageError(f"no presets given; {', '.join(known)}.")
+        raise UsageError(f"no presets given; {', '.join(preset_names())}.")
+    if options.chance < 0:
+        raise UsageError(f"chance {options.chance} is negative; 0 or more is needed.")
+    if options.null not in NULLS:
+        raise UsageError(f"null '{options.null}' is unknown; {', '.join(NULLS)}.")
+    for check in options.checks:
+        if check not in CHECKS:
+            raise UsageError(f"check '{check}' is unknown; {', '.join(CHECKS)}.")
     if options.seed < 0:
         raise UsageError(f"seed {options.seed} is negative; 0 or more is needed.")
     if options.report_cases < 0:
@@ -90,8 +108,10 @@ def settings_of(options: BatchOptions) -> Settings:
             f"masks '{options.masks}' is neither auto, none, nor a folder that exists."
         )
     for preset in options.presets:
-        if preset not in known:
-            raise UsageError(f"preset '{preset}' is unknown; {', '.join(known)}.")
+        try:
+            get_preset(preset)
+        except MetricError as error:
+            raise UsageError(f"{error}.") from None
     for export in options.export:
         if export not in EXPORTS:
             raise UsageError(
@@ -114,6 +134,9 @@ def settings_of(options: BatchOptions) -> Settings:
         slices=options.slices,
         presets=tuple(options.presets),
         seed=options.seed,
+        chance=options.chance,
+        null=options.null if options.chance else "",
+        checks=tuple(sorted(set(options.checks))),
     )
 
 

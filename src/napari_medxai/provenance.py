@@ -15,10 +15,17 @@ from .models import Classifier
 from .settings import Settings
 from .study import Study
 
-__all__ = ["RESULT_VERSION", "case_key", "image_seed", "provenance", "versions"]
+__all__ = [
+    "RESULT_VERSION",
+    "case_key",
+    "image_seed",
+    "maps_key",
+    "provenance",
+    "versions",
+]
 
 # Raised by every change that changes numbers: finished cases are then redone.
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 PACKAGES = (
     "napari-medxai",
     "torch",
@@ -32,7 +39,14 @@ PACKAGES = (
 )
 
 
-def case_key(case: Case, study: Study, model: Classifier, settings: Settings) -> str:
+def case_key(
+    case: Case,
+    study: Study,
+    model: Classifier,
+    settings: Settings,
+    *,
+    others: str = "",
+) -> str:
     """Key of everything a case's numbers depend on, in hexadecimal.
 
     Parameters
@@ -42,6 +56,8 @@ def case_key(case: Case, study: Study, model: Classifier, settings: Settings) ->
         The case as it was read, masks included.
     model : Classifier
     settings : Settings
+    others : str
+        Digest of other cases that take part, see :class:`.map_pool.MapPool`.
 
     Returns
     -------
@@ -49,6 +65,17 @@ def case_key(case: Case, study: Study, model: Classifier, settings: Settings) ->
         SHA-256 over pixels, geometry, masks, label, model, settings and
         :data:`RESULT_VERSION`.
     """
+    chosen = {name: getattr(settings, name) for name in settings.__slots__}
+    return _key(case, study, model, [[case.name, case.patient], chosen, others])
+
+
+def maps_key(case: Case, study: Study, model: Classifier, settings: Settings) -> str:
+    """Key of everything a case's saliency maps depend on, in hexadecimal."""
+    names = ("methods", "parameters", "target", "slices", "seed")
+    return _key(case, study, model, [{n: getattr(settings, n) for n in names}])
+
+
+def _key(case: Case, study: Study, model: Classifier, also: list[Any]) -> str:
     digest = hashlib.sha256(_study_digest(study).encode())
     for name, mask in sorted(study.masks.items()):
         digest.update(name.encode() + np.packbits(mask).tobytes())
@@ -56,11 +83,11 @@ def case_key(case: Case, study: Study, model: Classifier, settings: Settings) ->
         json.dumps(
             [
                 RESULT_VERSION,
-                [case.name, case.label, case.patient],
+                case.label,
                 None if study.affine_lps is None else study.affine_lps.tolist(),
                 study.spacing,
                 [model.digest, model.precision, model.batch_size, str(model.device)],
-                {name: getattr(settings, name) for name in settings.__slots__},
+                *also,
             ],
             sort_keys=True,
             default=str,

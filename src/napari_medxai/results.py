@@ -18,7 +18,7 @@ from .display import Screen
 if TYPE_CHECKING:
     from .inputs import NetworkInput
     from .io import Case
-    from .metrics import InformationCurves, Localization
+    from .metrics import Chance, InformationCurves, Localization
     from .study import Study
 
 __all__ = [
@@ -115,6 +115,14 @@ class Outcome:
     curves : InformationCurves or None
     localization : Localization or None
         None without a mask in this slice.
+    chance : Chance or None
+        How the curves stand among those of chance maps; None where not asked for.
+    measures : mapping of str to float
+        What else was measured of the map, by name: ``iou_otsu``, ``insertion_auc``,
+        ``spearman:METHOD`` and so on; see ``docs/measures.md``.
+    lesion_mm2 : float
+        Area of the mask in this slice in mm², in pixels where the spacing is not
+        known; NaN without mask.
     map : ndarray of float32 or None
         The saliency map on the native slice; not stored with the row.
     input : NetworkInput or None
@@ -134,6 +142,9 @@ class Outcome:
     probabilities: NDArray[np.float64] = field(repr=False)
     curves: InformationCurves | None = None
     localization: Localization | None = None
+    chance: Chance | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
+    lesion_mm2: float = float("nan")
     map: NDArray[np.float32] | None = field(default=None, repr=False)
     input: NetworkInput | None = field(default=None, repr=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import report, saliency
-from .engine import evaluate
+from .engine import evaluate, explain_all
 from .errors import OutputError, UsageError
 from .export import KINDS, explanations_of, export_token, exported
 from .facts import reader_notes, run_facts, run_json
 from .files import OUTPUT_MARKER, output_errors, write_atomically
 from .io import Case, find_cases
+from .map_pool import MapPool
 from .models import Classifier, load_model
 from .options import BatchOptions, export_options, settings_of
 from .results import CaseError, CaseResult, Exported, Step
@@ -26,6 +28,7 @@ from .study import Study
 __all__ = ["BatchOptions", "BatchResult", "BatchStep", "run"]
 
 PICTURE_SIZE = 256
+MAPS = ".maps"
 MARKER_TEXT = b"Output of napari-medxai; never taken for input.\n"
 
 
@@ -126,6 +129,8 @@ def run(
     store = report.Store(options.out)
     if options.overwrite:
         store.clear()
+        with output_errors(options.out):
+            shutil.rmtree(options.out / MAPS, ignore_errors=True)
     store.sweep(identify=options.identify)
     ledger = _evaluate(cases, model, settings, store, options, progress)
     stored = [_with_exports(c, options) for c in store.load_all(ledger.keys)]
@@ -143,8 +148,10 @@ def run(
     )
     out = options.out
     report.write_results(out / "results.csv", stored)
+    report.write_measures(out / "measures.csv", stored)
     report.write_summary(out / "summary.csv", summary)
     report.write_curves(out, stored, summary)
+    report.write_chance(out / "chance.parquet", stored)
     report.write_errors(out / "errors.csv", errors)
     report.publish(store, stored, out, options.export)
     notes = [*found.notes, *reader_notes(stored, found.skipped)]
@@ -230,7 +237,12 @@ def _evaluate(
     def known(key: str, study: Study) -> bool:
         return store.has(key, _tokens(study, options))
 
-    for result in evaluate(cases, model, settings, known=known, progress=tell):
+    pool = _pool(cases, settings, options)
+    if pool is not None:
+        explain_all(cases, model, settings, pool, tell)
+    for result in evaluate(
+        cases, model, settings, known=known, pool=pool, progress=tell
+    ):
         if result.resumed:
             ledger.resumed += 1
         elif result.outcomes:
@@ -244,6 +256,21 @@ def _evaluate(
         ledger.keys.append(result.key)
         tell(result.case, Step("done", fraction=1.0))
     return ledger
+
+
+def _pool(
+    cases: Sequence[Case], settings: Settings, options: BatchOptions
+) -> MapPool | None:
+    """Return where maps are kept: asked for, or each other's chance."""
+    of_others = settings.null == "other_case"
+    if options.maps is None and not of_others:
+        return None
+    return MapPool(
+        options.maps or options.out / MAPS,
+        cases,
+        seed=settings.seed,
+        donors=settings.chance if of_others else 0,
+    )
 
 
 def _tokens(study: Study, options: BatchOptions) -> dict[str, str]:

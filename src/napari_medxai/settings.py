@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Settings"]
+CHECKS = ("insertion", "randomised")
+
+__all__ = ["CHECKS", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +29,13 @@ class Settings:
     presets : tuple of str
         Presets of the information curves.
     seed : int
+    chance : int
+        Chance maps for each method and slice; 0 for none.
+    null : str
+        What a chance map is, see :data:`.metrics.NULLS`.
+    checks : tuple of str
+        Checks that cost passes: ``insertion`` (and deletion), ``randomised`` (the
+        map of networks that are randomised layer by layer).
     min_probability : float
         Below this probability of the target on the original the curve is excluded.
     """
@@ -38,3 +47,6 @@ class Settings:
     presets: tuple[str, ...] = ("pair",)
     seed: int = 0
     min_probability: float = 0.8
+    chance: int = 0
+    null: str = "surrogate"
+    checks: tuple[str, ...] = ()

@@ -200,21 +200,35 @@ def views(
     for outcome in outcomes:
         by_slice.setdefault(outcome.slice, []).append(outcome)
     for index, own in by_slice.items():
-        mask = slice_mask(study, index)
-        data = own[0].input
+        shown = _shown(study) if index is None else index
+        mask = slice_mask(study, shown)
+        data = own[0].input if shown == index else None
+        maps = {o.method: o.map for o in own if o.map is not None}
+        if shown != index:
+            maps = {method: volume[shown] for method, volume in maps.items()}
         yield SliceView(
             slice=index,
-            image=screen.turn(window_image(study, index)),
+            image=screen.turn(window_image(study, shown)),
             mask=None if mask is None else screen.turn(mask),
             probabilities=dict(
                 zip(model.classes, map(float, own[0].probabilities), strict=True)
             ),
-            maps={o.method: screen.turn(o.map) for o in own if o.map is not None},
+            maps={method: screen.turn(one) for method, one in maps.items()},
             screen=screen,
             network=None
             if data is None
             else NetworkView(data.image, data.padding, screen.turn(data.seen)),
         )
+
+
+def _shown(study: Study) -> int | None:
+    """Slice that stands for a volume: with most of the lesion, else the middle one."""
+    if not study.is_volume:
+        return None
+    mask = study.mask
+    if mask is not None and mask.any():
+        return int(mask.sum(axis=(1, 2)).argmax())
+    return study.slices // 2
 
 
 def slice_mask(study: Study, index: int | None) -> NDArray[np.bool_] | None:

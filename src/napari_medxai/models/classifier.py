@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,12 @@ class Classifier:
         self.digest = digest
         self.precision = precision
         self.batch_size = batch_size
+
+    def with_module(self, module: nn.Module) -> Classifier:
+        """Return the same classifier with another network, as it is."""
+        other = copy.copy(self)
+        other.module = module
+        return other
 
     @property
     def classes(self) -> tuple[str, ...]:
