@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--channels", default="0,3")
     a = parser.parse_args()
     warnings.simplefilter("ignore")
-    from methods import shim_numpy
+    from curves_speed import shim_numpy
 
     shim_numpy()
     model = mx.load_model("brain-tumor-mri", device="cpu")
