@@ -3,7 +3,7 @@
 Usage: ``python benchmarks/calibration.py [--quick] [--workers N]``.
 
 Prints Markdown for ``docs/calibration.md``. Everything is simulated: images of
-64 x 64 pixels, a head-like body of random texture on dark ground; in two of three
+40 x 40 pixels, a head-like body of random texture on dark ground; in two of three
 classes a disk of stripes is planted at a random place, and the stripes' direction
 decides the class. A small network is trained on them. All areas are those of the
 softmax information curve (SIC) under the preset ``corrected``. All draws are seeded.
@@ -30,21 +30,22 @@ from torch import Tensor, nn
 
 from napari_medxai import saliency
 from napari_medxai.metrics.body import body_mask
-from napari_medxai.metrics.chance import BASE, FULL, test_against
+from napari_medxai.metrics.chance import BASE, FULL, against_chance
 from napari_medxai.metrics.nulls import random_pixels, ranked_like, surrogate
 from napari_medxai.metrics.pic import prepare
 from napari_medxai.metrics.statistics import rank_test
 from napari_medxai.saliency.randomised import randomised
 
-SIZE = 64
+SIZE = 40
 PRESET = "corrected"
-DATA_SET = 40  # cases
+DATA_SET = 4  # cases of a data set whose maps know nothing
+PLANTED_SET = 40  # cases of a data set with a planted cue
 REPETITIONS = 300
 SPECTRA = ("blobs", "blobs, 60 % zeros", "1/f", "white noise")
 Map = NDArray[np.float32]
 
 HOW = """\
-Made by `python benchmarks/calibration.py`. Simulated images of 64 × 64 pixels: a body
+Made by `python benchmarks/calibration.py`. Simulated images of 40 × 40 pixels: a body
 of random texture on dark ground; in two of three classes a disk of stripes is planted
 at a random place in it, and the stripes' direction decides the class. A small network
 is trained on 2400 of them (accuracy on new ones {accuracy:.3f}). Areas are those of
@@ -56,15 +57,16 @@ its chance maps are made from it alone. For `random_pixels` scattered pixels, fo
 `other_case` the Grad-CAM map of another image, for `random_network` that of a further
 randomised network. A p-value is that of one case with 199 chance maps, drawn in
 sequence. Kolmogorov: one-sided test for p-values smaller than uniform ones. Mean rank:
-share of the first 20 chance maps that the map is above, 0.5 under the null, over all
-cases."""
+share of the first 20 chance maps that the map is above, 0.5 under the null."""
 SETS = """
-Data sets are drawn from the cases without replacement and tested by
-`metrics.statistics.rank_test` with 20 chance maps. A random network serves every case,
-so that a data set is one draw of it (`shared`): every data set has networks and cases
-of its own."""
+Every data set has cases of its own and is tested by `metrics.statistics.rank_test`
+with 20 chance maps; `surrogate` takes the four spectra in turn. A random network serves
+every case, so that a data set is one draw of it (`shared`), and every data set has
+networks of its own. A case without a curve is left out. With 300
+data sets the share of alarms has a standard error of 0.013."""
 PLANTED = """\
-The map of Grad-CAM, and the cue itself."""
+The map of Grad-CAM, and the cue itself. Data sets are drawn from the cases, without
+replacement within a set."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,18 @@ def simulate(number: int, kind: int) -> tuple[NDArray[np.uint8], NDArray[np.bool
     """Draw an image of class `kind` (0: nothing planted), and where the cue lies."""
     rng = np.random.default_rng([number, kind])
     rows, columns = np.mgrid[:SIZE, :SIZE]
-    centre, radii = 31.5 + rng.uniform(-2, 2, 2), rng.uniform(24, 29, 2)
+    centre = (SIZE - 1) / 2 + rng.uniform(-1, 1, 2)
+    radii = SIZE * rng.uniform(0.38, 0.45, 2)
     body = np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1]) < 1
     image = rng.uniform(0, 10, (SIZE, SIZE))
-    for sigma in (1.5, 6):
+    for sigma in (1.5, 4):
         texture = ndimage.gaussian_filter(rng.standard_normal((SIZE, SIZE)), sigma)
         image = image + body * (60 + 18 * texture / texture.std())
     cue = np.zeros((SIZE, SIZE), dtype=np.bool_)
     if kind:
-        inner = ndimage.binary_erosion(body, iterations=8)
+        inner = ndimage.binary_erosion(body, iterations=5)
         row, column = rng.choice(np.argwhere(inner))
-        cue = np.hypot(rows - row, columns - column) < 6
+        cue = np.hypot(rows - row, columns - column) < 4
         stripes = np.sin(
             np.pi / 2 * (rows if kind == 1 else columns) + rng.uniform(0, 6)
         )
@@ -189,7 +192,7 @@ def null_field(spectrum: str, seed: int, body: NDArray[np.bool_]) -> Map:
     rng = np.random.default_rng(seed)
     n = 4 * SIZE
     frequency = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n))
-    amplitude = np.exp(-((2 * np.pi * 7 * frequency) ** 2) / 4)
+    amplitude = np.exp(-((2 * np.pi * 5 * frequency) ** 2) / 4)
     if spectrum == "white noise":
         amplitude = np.ones_like(frequency)
     elif spectrum == "1/f":
@@ -247,7 +250,7 @@ def solve(task: Task) -> Found | None:
 
     prepared = prepare(image, predict, presets=(PRESET,), seed=task.number, threads=1)
     curves = prepared.curves(own, kind)
-    found = test_against(prepared, curves, draw, null=null, k=task.k, target=kind)[
+    found = against_chance(prepared, curves, draw, null=null, k=task.k, target=kind)[
         PRESET
     ].sic
     if found is None:
@@ -263,23 +266,27 @@ def table(found: Iterable[Found]) -> NDArray[np.float64]:
     return np.stack([np.append(f.own, f.areas[:BASE]) for f in found])
 
 
-def alarms(areas: NDArray[np.float64], repetitions: int) -> float:
-    """Share of data sets of 40 cases, drawn from all, whose test says 5 %."""
-    rng = np.random.default_rng(0)
-    size = min(DATA_SET, len(areas))
+def alarms(sets: Iterable[NDArray[np.float64]], *, shared: bool = False) -> float:
+    """Share of the data sets whose test says 5 %."""
     p = [
-        rank_test(
-            areas[rng.choice(len(areas), size, replace=False)],
-            list(range(size)),
-            n_bootstrap=0,
-        ).p_value
-        for _ in range(repetitions)
+        rank_test(areas, list(range(len(areas))), n_bootstrap=0, shared=shared).p_value
+        for areas in sets
     ]
     return float(np.mean(np.array(p) <= 0.05))
 
 
-def mean_rank(areas: NDArray[np.float64]) -> str:
+def redrawn(
+    areas: NDArray[np.float64], size: int, repetitions: int
+) -> Iterable[NDArray[np.float64]]:
+    """Yield data sets drawn from the cases."""
+    rng = np.random.default_rng(0)
+    for _ in range(repetitions):
+        yield areas[rng.choice(len(areas), min(size, len(areas)), replace=False)]
+
+
+def mean_rank(sets: list[NDArray[np.float64]]) -> str:
     """Mean share of the chance maps that the map is above, with its error."""
+    areas = np.concatenate(sets)
     own, chance = areas[:, :1], areas[:, 1:]
     share = ((own > chance + 1e-6) + 0.5 * (abs(own - chance) <= 1e-6)).mean(axis=1)
     return f"{share.mean():.3f} ± {share.std() / np.sqrt(len(share)):.3f}"
@@ -321,41 +328,65 @@ def main() -> None:
         initargs=(module.state_dict(),),
     )
 
-    def solved(tasks: list[Task]) -> list[Found]:
+    def every(tasks: list[Task]) -> list[Found | None]:
         found = list(pool.map(solve, tasks, chunksize=4))
         note(began, f"{tasks[0].what}: {len(tasks)} maps")
-        return [f for f in found if f is not None]
+        return found
+
+    def solved(tasks: list[Task]) -> list[Found]:
+        return [f for f in every(tasks) if f is not None]
+
+    def data_sets(tasks: list[Task], size: int) -> list[NDArray[np.float64]]:
+        found = every(tasks)
+        sets = [found[i : i + size] for i in range(0, len(found), size)]
+        return [table(f for f in one if f is not None) for one in sets if any(one)]
 
     with pool:
         print("# Calibration of the tests against chance\n")
         print(HOW.format(accuracy=accuracy))
         print("\n## Maps that are drawn from the null\n")
         print(DRAWN)
-        pools: dict[str, list[Found]] = {}
-        for group, (what, cases, full) in enumerate(
+        pools = {}
+        for group, (what, cases) in enumerate(
             (
-                *((f"surrogate: {spectrum}", 200, 30) for spectrum in SPECTRA),
-                ("random_pixels", 200, 40),
-                ("other_case", 200, 40),
-                ("random_network", 60, 60),
+                *((f"surrogate: {spectrum}", 30) for spectrum in SPECTRA),
+                ("random_pixels", 40),
+                ("other_case", 40),
+                ("random_network", 60),
             )
         ):
             first = 1000 * group
-            tasks = [
-                Task(what, first + i, FULL if i < full // share else BASE, 10**4 + i)
-                for i in range(cases // share)
-            ]
-            pools[what] = solved(tasks)
+            pools[what] = solved(
+                [
+                    Task(what, first + i, FULL, 10**4 + i)
+                    for i in range(-(-cases // share))
+                ]
+            )
         single(pools)
         repetitions = REPETITIONS // share
-        sets = solved(
-            [
-                Task("random_network", 10_000 + i, draw=rep)
-                for rep in range(repetitions)
-                for i in (2 * rep, 2 * rep + 1)
+        print(SETS)
+        head("null", "data sets", "of cases", "mean rank", "alarms at 5 %")
+        for group, null in enumerate(("surrogate", "random_pixels", "other_case")):
+            spectra = [f"surrogate: {s}" for s in SPECTRA]
+            names = spectra if null == "surrogate" else [null]
+            tasks = [
+                Task(names[i % len(names)], 100_000 * (1 + group) + i)
+                for i in range(repetitions * DATA_SET)
             ]
-        )
-        data_sets(pools, sets, repetitions)
+            sets = data_sets(tasks, DATA_SET)
+            row(null, len(sets), DATA_SET, mean_rank(sets), f"{alarms(sets):.3f}")
+        tasks = [
+            Task("random_network", 10_000 + 2 * rep + i, draw=rep)
+            for rep in range(repetitions)
+            for i in range(2)
+        ]
+        sets = data_sets(tasks, 2)
+        for shared in (True, False):
+            name = "random_network" + (
+                "" if shared else ", cases taken as independent (wrong)"
+            )
+            rate = alarms(sets, shared=shared)
+            row(name, len(sets), 2, mean_rank(sets), f"{rate:.3f}")
         print("\n## A cue planted at random places, against `surrogate`\n")
         print(PLANTED)
         head("map", "cases", "mean rank", "data sets of 40 that beat it")
@@ -363,8 +394,8 @@ def main() -> None:
             what = f"surrogate: {name}"
             tasks = [Task(what, 20_000 + i) for i in range(160 // share)]
             areas = table(solved(tasks))
-            won = alarms(areas, repetitions)
-            row(name, len(areas), mean_rank(areas), f"{won:.3f}")
+            won = alarms(redrawn(areas, PLANTED_SET, repetitions))
+            row(name, len(areas), mean_rank([areas]), f"{won:.3f}")
     minutes = (time.perf_counter() - began) / 60
     print(f"\n{minutes:.0f} minutes with {a.workers} processes.")
 
@@ -378,33 +409,7 @@ def single(pools: dict[str, list[Found]]) -> None:
     for name, found in {**pools, "surrogate: all": joined}.items():
         p = np.array([f.p_value for f in found])
         p = p[~np.isnan(p)]
-        row(name, len(p), *uniformity(p), mean_rank(table(found)))
-
-
-def data_sets(
-    pools: dict[str, list[Found]], sets: list[Found], repetitions: int
-) -> None:
-    """Table of the alarms of the data-set test."""
-    print(SETS)
-    head("null", "cases", "data sets", "of cases", "alarms at 5 %")
-    joined = [f for name, found in pools.items() if "surr" in name for f in found]
-    every = {
-        **{name: found for name, found in pools.items() if name != "random_network"},
-        "surrogate: all": joined,
-    }
-    for name, found in every.items():
-        areas = table(found)
-        size = min(DATA_SET, len(areas))
-        row(name, len(areas), repetitions, size, f"{alarms(areas, repetitions):.3f}")
-    areas = table(sets).reshape(-1, 2, 1 + BASE)
-    for shared in (True, False):
-        p = [
-            rank_test(pair, [0, 1], n_bootstrap=0, shared=shared).p_value
-            for pair in areas
-        ]
-        name = "random_network" + ("" if shared else ", cases taken as independent")
-        rate = np.mean(np.array(p) <= 0.05)
-        row(name, 2 * len(areas), len(areas), 2, f"{rate:.3f}")
+        row(name, len(p), *uniformity(p), mean_rank([table(found)]))
 
 
 def note(began: float, what: str) -> None:

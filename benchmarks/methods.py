@@ -34,8 +34,9 @@ from napari_medxai.saliency.segments import label_images
 from napari_medxai.samples import samples
 
 NETWORKS = ("brain-tumor-mri", "densenet121")
+CAMS = ("gradcam", "gradcam_pp", "scorecam")
 EIGHT = ("vanilla_gradient", "smoothgrad", "integrated_gradients", "guided_ig")
-EIGHT += ("xrai", "gradcam", "gradcam_pp", "scorecam")
+EIGHT += ("xrai", *CAMS)
 SIZE = 224
 PEER_SCORECAM_BATCH = 16
 LONG = 8.0
@@ -43,7 +44,10 @@ LONG = 8.0
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison: a method, how many images, which options of ours."""
+    """One comparison: a method, how many images, which options of ours.
+
+    `told` says that a CAM is told its layer, as the peer is.
+    """
 
     title: str
     method: str
@@ -51,6 +55,7 @@ class Line:
     options: tuple[tuple[str, object], ...] = ()
     goal: float | None = None
     passes: str = ""
+    told: bool = True
 
 
 LINES = (
@@ -69,6 +74,7 @@ LINES = (
     Line("XRAI", "xrai", passes="200 b"),
     Line("XRAI without its gradients", "xrai_ranking", goal=4.0, passes="1 segments"),
     Line("Grad-CAM", "gradcam", passes="1 b1"),
+    Line("Grad-CAM, which finds its layer", "gradcam", told=False, passes="1 b1"),
     Line("Grad-CAM++", "gradcam_pp", passes="1 b1"),
     Line("Score-CAM", "scorecam", goal=1.5, passes="live f"),
     Line("Score-CAM, bf16", "scorecam", options=(("precision", "bf16"),), goal=3.0),
@@ -123,6 +129,8 @@ def ours(line: Line, module: nn.Module, x: torch.Tensor) -> Callable[[], object]
         return lambda: saliency.compute(
             "xrai", module, x, target, attribution=attribution
         )
+    if line.told and line.method in CAMS:  # as the peer is
+        options["target_layer"] = saliency.find_target_layer(module, x)
     return lambda: saliency.compute(line.method, module, x, target, **options)
 
 
@@ -132,7 +140,7 @@ def peer(line: Line, module: nn.Module, x: torch.Tensor) -> Callable[[], object]
         each = [peer(Line("", name), module, x) for name in EIGHT]
         return lambda: [work() for work in each]
     options = {name: value for name, value in line.options if name == "steps"}
-    if line.method in ("gradcam", "gradcam_pp", "scorecam"):
+    if line.method in CAMS:
         return peer_cam(line.method, module, x[: line.images])
     return peer_pair(line.method, module, x[: line.images], options)
 

@@ -68,7 +68,7 @@ def against(fake, own, k, **more):
         return np.array(j)
 
     options = {"null": "surrogate", "k": k, "target": 0, **more}
-    return chance.test_against(fake, own, draw, **options), drawn
+    return chance.against_chance(fake, own, draw, **options), drawn
 
 
 def slowly(areas, own, asked):
@@ -165,7 +165,7 @@ def test_progress_and_what_it_raises():
 
     drawn = []
     with pytest.raises(Cancelled):
-        chance.test_against(
+        chance.against_chance(
             fake,
             own,
             lambda j: drawn.append(j) or np.array(j),
@@ -203,7 +203,7 @@ def test_real_curves_of_an_image():
     body = np.ones(cue.shape, dtype=bool)
     own = prepared.curves(cue, 1)
     told = []
-    found = chance.test_against(
+    found = chance.against_chance(
         prepared,
         own,
         lambda j: surrogate(cue, body, seed=j),
@@ -222,7 +222,7 @@ def test_real_curves_of_an_image():
     assert found["corrected"].sic.rank >= 19
     assert told[-1] == (20, 20)
     flat = np.zeros((32, 32), dtype=np.float32)
-    same = chance.test_against(
+    same = chance.against_chance(
         prepared,
         prepared.curves(flat, 1),
         lambda j: random_pixels(flat, seed=j),

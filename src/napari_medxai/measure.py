@@ -67,9 +67,7 @@ class SliceContext:
     @property
     def classes(self) -> tuple[int, int | None]:
         """The class explained, and the one AIC counts (None: the same)."""
-        known = self.label is not None and self.label in self.model.classes
-        label = self.model.class_index(str(self.label)) if known else None
-        return self.job.target, label
+        return self.model.question(self.job.target, self.label)[1:]
 
     @cached_property
     def mask(self) -> NDArray[np.bool_] | None:
@@ -129,9 +127,7 @@ def measure(
         probability=float(job.probabilities[job.target]),
         target_class=model.classes[job.target],
         label=context.label,
-        correct=(
-            None if context.label is None else model.classes[predicted] == context.label
-        ),
+        correct=model.correct(job.probabilities, job.target, context.label),
         probabilities=job.probabilities,
         input=job.input,
         lesion_mm2=context.lesion,
@@ -183,7 +179,7 @@ def _measured(
         measures["iou_otsu"] = localization.iou_otsu
     chance: dict[str, metrics.Chance] = {}
     if settings.chance:
-        chance = metrics.test_against(
+        chance = metrics.against_chance(
             context.prepared,
             curves,
             drawer(context, name, network_map),
@@ -236,7 +232,7 @@ def _said(
     if label is None and curves.aic.excluded is not None:
         reason = curves.aic.excluded.replace("the label", "the class explained")
         return replace(curves, aic=replace(curves.aic, excluded=reason))
-    if label is None or label in context.model.classes:
+    if label is None or context.model.label_indices(label):
         return curves
     nothing = metrics.InformationCurve.from_knots(
         "aic", preset=curves.preset, excluded=UNKNOWN_LABEL

@@ -10,7 +10,7 @@ from napari_medxai.metrics.aggregation import (
 )
 from napari_medxai.metrics.agreement import edge_map, spearman
 from napari_medxai.metrics.body import body_mask
-from napari_medxai.metrics.chance import NULLS, Chance, ChanceCurves, test_against
+from napari_medxai.metrics.chance import NULLS, Chance, ChanceCurves, against_chance
 from napari_medxai.metrics.curve import InformationCurve, InformationCurves, Knots
 from napari_medxai.metrics.entropy import histogram_entropy, ms_ssim, webp_size
 from napari_medxai.metrics.faithfulness import Faithfulness, insertion_deletion
@@ -42,6 +42,7 @@ __all__ = [
     "Preset",
     "Revealed",
     "Similarity",
+    "against_chance",
     "aggregate",
     "blur",
     "body_mask",
@@ -61,7 +62,6 @@ __all__ = [
     "similarity",
     "spearman",
     "surrogate",
-    "test_against",
     "tied_share",
     "webp_size",
 ]

@@ -15,7 +15,7 @@ from napari_medxai.metrics._work import Progress, report
 from napari_medxai.metrics.curve import InformationCurve, InformationCurves
 from napari_medxai.metrics.presets import Metric
 
-__all__ = ["BASE", "FULL", "NULLS", "Chance", "ChanceCurves", "test_against"]
+__all__ = ["BASE", "FULL", "NULLS", "Chance", "ChanceCurves", "against_chance"]
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -94,7 +94,7 @@ class Chance:
     sic: ChanceCurves | None
 
 
-def test_against(
+def against_chance(
     prepared: Curves,
     own: Mapping[str, InformationCurves],
     draw: Callable[[int], NDArray[Any]],
@@ -102,9 +102,9 @@ def test_against(
     null: str,
     k: int,
     target: int,
-    label: int | None = None,  # noqa: PT028
-    min_probability: float = 0.8,  # noqa: PT028
-    progress: Progress | None = None,  # noqa: PT028
+    label: int | None = None,
+    min_probability: float = 0.8,
+    progress: Progress | None = None,
 ) -> dict[str, Chance]:
     """Rank a map's curves among those of chance maps.
 
