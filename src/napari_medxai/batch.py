@@ -44,7 +44,27 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--model",
         default="brain-tumor-mri",
-        help="a bundled classifier's name or a model folder [%(default)s]",
+        help="a bundled classifier's name, a model folder, a MONAI bundle, a "
+        "TorchScript file, weights with --arch, or package.module:function "
+        "[%(default)s]",
+    )
+    p.add_argument("--arch", help="the network of a file of weights, such as resnet50")
+    p.add_argument(
+        "--classes",
+        default="",
+        metavar="NAME,NAME",
+        help="the classes in the order of the outputs, where the model does not say",
+    )
+    p.add_argument(
+        "--preprocessing",
+        type=Path,
+        metavar="FILE",
+        help="JSON that says how images become input [model.json beside the model]",
+    )
+    p.add_argument(
+        "--trust",
+        action="store_true",
+        help="load what can execute code: TorchScript, MONAI bundles, factories",
     )
     p.add_argument(
         "--methods",
@@ -218,6 +238,10 @@ def _run(a: argparse.Namespace) -> int:
         inputs=tuple(a.inputs),
         out=a.out,
         model=a.model,
+        arch=a.arch,
+        classes=_names(a.classes),
+        preprocessing=a.preprocessing,
+        trust=a.trust,
         methods=a.methods,
         target=a.target,
         masks=a.masks,

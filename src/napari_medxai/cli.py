@@ -1,4 +1,4 @@
-"""``napari-medxai batch | compare | check | train | fetch | models | methods``."""
+"""``napari-medxai COMMAND``: one name for all command lines."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ commands:
   compare RUN_A RUN_B             two runs on the same cases, paired
   check RUN --require FILE        a run against an acceptance protocol
   train DATA --arch NAME --out DIR   train a classifier
+  reproduce DATA --out DIR        the paper: train, explain, its tables and figures
   fetch cheng [--out DIR]         download the paper's brain slices
-  models                          the bundled classifiers
+  models [--check MODEL]          the bundled classifiers; whether one of yours fits
   methods [NAME or GROUP ...]     the saliency methods; of those named, parameters
 
 napari-medxai COMMAND --help says more. For research use only.
@@ -41,25 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .train import main as train
 
         return train(rest)
+    if command == "reproduce":
+        from .reproduce import main as reproduce
+
+        return reproduce(rest)
     if command == "fetch":
         from .fetch import main as fetch
 
         return fetch(rest)
     if command == "models":
-        return _models()
+        from .catalogue import main as catalogue
+
+        return catalogue(rest)
     if command == "methods":
         return _methods(rest)
     print(USAGE, end="", file=sys.stdout if command in ("-h", "--help") else sys.stderr)
     return 0 if command in ("-h", "--help") else 2
-
-
-def _models() -> int:
-    from .models import bundled, load_model
-
-    for name in bundled():
-        card = load_model(name).card
-        print(f"{name}: {card.architecture}; {', '.join(card.classes)}")
-    return 0
 
 
 def _methods(names: Sequence[str]) -> int:

@@ -146,7 +146,7 @@ def evaluate_study(
         job = job_of(study, model, index, settings.target, label)
         prepared = metrics.prepare(
             job.input.image,
-            model.probabilities,
+            model.question(job.target, label)[0],
             presets=settings.presets,
             seed=image_seed(settings.seed, job.input.image),
             volume=model.preprocessing.volumetric,

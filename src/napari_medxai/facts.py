@@ -35,7 +35,8 @@ def run_facts(
 ) -> dict[str, Any]:
     """Collect the fields of the report's ``RunFacts`` that are known beforehand."""
     extra = model.card.extra
-    figures = extra.get("performance", {})
+    stated = extra.get("performance")
+    figures = stated if isinstance(stated, Mapping) else {}
     performance = {
         key.replace("_", " "): f"{figures[key]:.3f}"
         for key in ("macro_f1", "accuracy")
@@ -133,7 +134,7 @@ def _command(options: BatchOptions, cases: Sequence[Case]) -> str:
             parts += [word for one in value for word in (flag, one)]
             continue
         text = ",".join(value) if isinstance(value, tuple) else str(value)
-        if option.name in ("model", "masks", "labels"):
+        if option.name in ("model", "masks", "labels", "preprocessing"):
             text = Path(text).name
         if option.name == "masks":
             text = _masks(options, cases)

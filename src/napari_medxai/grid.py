@@ -72,6 +72,30 @@ class Turn:
         )
         return cls(order=(a, b, c), backwards=(first, second, third))
 
+    def then(self, axes: Sequence[int], backwards: Sequence[bool]) -> Turn:
+        """Exchange and turn the turned axes once more.
+
+        Parameters
+        ----------
+        axes : sequence of int
+            The turned axis that becomes the first, second and third.
+        backwards : sequence of bool
+            Whether the new axis runs against it.
+
+        Returns
+        -------
+        Turn
+        """
+        a, b, c = axes
+        first, second, third = (
+            self.backwards[axis] != against
+            for axis, against in zip(axes, backwards, strict=True)
+        )
+        return Turn(
+            order=(self.order[a], self.order[b], self.order[c]),
+            backwards=(first, second, third),
+        )
+
     def there(self, array: NDArray[Any]) -> NDArray[Any]:
         """Turn an array whose last three axes are native."""
         lead = array.ndim - 3

@@ -26,6 +26,11 @@ class BatchOptions:
     inputs : tuple of Path
     out : Path
     model : str
+    arch : str or None
+    classes : tuple of str
+    preprocessing : Path or None
+    trust : bool
+        Of a model that was brought along, see :func:`.models.load_model`.
     methods : str
         Comma list of names and groups.
     assignments : tuple of str
@@ -57,6 +62,10 @@ class BatchOptions:
     inputs: tuple[Path, ...]
     out: Path
     model: str = "brain-tumor-mri"
+    arch: str | None = None
+    classes: tuple[str, ...] = ()
+    preprocessing: Path | None = None
+    trust: bool = False
     methods: str = "core"
     assignments: tuple[str, ...] = ()
     target: str = "predicted"

@@ -11,6 +11,7 @@ training and inspection cannot drift apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,7 @@ from .study import Study
 
 __all__ = ["NetworkInput", "Preprocessing"]
 
+AXIS = re.compile("(-?)([zyx])")
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 
@@ -48,6 +50,12 @@ class Preprocessing:
         What is cut away first.
     mean, std : tuple of float
         Per channel, in units of 0 to 1, applied after division by 255.
+    axes : str
+        How the network's axes run, for one that was trained on turned images: a
+        letter for each, ``z`` to the superior, ``y`` down the picture (posterior of
+        an axial slice), ``x`` to its right (the patient's left), ``-`` for the other
+        way. ``""`` is ``yx``, or ``zyx`` in 3-D. MONAI's ``LoadImage`` gives ``xy``,
+        and after ``Orientation("RAS")`` ``-x-yz``.
     """
 
     size: tuple[int, ...]
@@ -56,6 +64,7 @@ class Preprocessing:
     crop: Crop | None = None
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
+    axes: str = ""
 
     def __post_init__(self) -> None:
         """Check what a model folder may get wrong."""
@@ -69,6 +78,14 @@ class Preprocessing:
             )
         if min(self.std) <= 0:
             raise ModelError("preprocessing: std must be above 0.")
+        letters = "yx" if len(self.size) == 2 else "zyx"
+        named = [letter for _, letter in AXIS.findall(self.axes)]
+        if self.axes and (sorted(named) != sorted(letters) or AXIS.sub("", self.axes)):
+            raise ModelError(
+                f"preprocessing: axes '{self.axes}' must name each of "
+                f"{', '.join(letters)} once, with - before those that run the other "
+                "way."
+            )
         lengths = getattr(self.crop, "size_mm", self.size)
         if len(lengths) != len(self.size):
             raise ModelError(
@@ -85,8 +102,8 @@ class Preprocessing:
         data : mapping
             ``size``, ``channels``, ``mean``, ``std``; optionally ``intensity`` (see
             :mod:`napari_medxai.intensity`) and ``crop`` (see
-            :func:`napari_medxai.crop.crop_from_json`). Older folders state
-            ``percentiles`` (two numbers) in place of ``intensity``.
+            :func:`napari_medxai.crop.crop_from_json`) and ``axes``. Older folders
+            state ``percentiles`` (two numbers) in place of ``intensity``.
 
         Returns
         -------
@@ -110,6 +127,7 @@ class Preprocessing:
                 crop=crop_from_json(data.get("crop")),
                 mean=tuple(float(v) for v in data["mean"]),
                 std=tuple(float(v) for v in data["std"]),
+                axes=str(data.get("axes", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ModelError):
@@ -128,6 +146,7 @@ class Preprocessing:
             "crop": None if self.crop is None else self.crop.to_json(),
             "mean": list(self.mean),
             "std": list(self.std),
+            **({"axes": self.axes} if self.axes else {}),
         }
 
     @property
@@ -263,11 +282,22 @@ class Preprocessing:
         valid = measured(data, None if study.colour else study.padding)
         return np.moveaxis(data, -1, 0), np.moveaxis(valid, -1, 0)
 
+    def _turned(self, turn: Turn) -> Turn:
+        """Turn on from radiological convention to the network's own."""
+        if not self.axes:
+            return turn
+        named = AXIS.findall(self.axes)
+        first = [] if self.volumetric else [0]
+        return turn.then(
+            [*first, *("zyx".index(letter) for _, letter in named)],
+            [*(False for _ in first), *(sign == "-" for sign, _ in named)],
+        )
+
     def _grid(
         self, study: Study, pixels: NDArray[np.float32], valid: NDArray[np.bool_]
     ) -> Grid:
         """Lay the network's grid over the native one."""
-        turn = Turn.of(study.codes, volumetric=self.volumetric)
+        turn = self._turned(Turn.of(study.codes, volumetric=self.volumetric))
         native = (1.0, *(study.spacing or (1.0,) * len(study.shape)))[-3:]
         spacing = [native[axis] for axis in turn.order]
         extent = [pixels.shape[1 + axis] for axis in turn.order]

@@ -118,6 +118,10 @@ def run(
     cases = found.cases[: options.limit]
     model = load_model(
         options.model,
+        arch=options.arch,
+        classes=options.classes or None,
+        preprocessing=options.preprocessing,
+        trust=options.trust,
         device=options.device,
         precision=options.precision,
         batch_size=options.batch_size,
@@ -154,7 +158,7 @@ def run(
     report.write_chance(out / "chance.parquet", stored)
     report.write_errors(out / "errors.csv", errors)
     report.publish(store, stored, out, options.export)
-    notes = [*found.notes, *reader_notes(stored, found.skipped)]
+    notes = [*model.notes, *found.notes, *reader_notes(stored, found.skipped)]
     data = report.assemble(
         out,
         stored,

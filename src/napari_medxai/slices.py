@@ -113,7 +113,8 @@ def job_of(
                 f"{study.identifier}: target is 'label', but the case has no label; "
                 "give --labels or a labels.csv."
             )
-        chosen = model.class_index(label)
+        known = model.label_indices(label) or (model.class_index(label),)
+        chosen = max(known, key=lambda k: float(probabilities[k]))
     else:
         chosen = model.class_index(target)
     return SliceJob(data, model.tensor(data.image[None]), probabilities, chosen)
@@ -131,11 +132,12 @@ def saliency_map(
     chosen = dict(parameters)
     if model.card.target_layer is not None:
         chosen.setdefault("target_layer", model.card.target_layer)
+    module, target = model.explained(job.target)
     result = saliency.compute(
         name,
-        model.module,
+        module,
         job.tensor,
-        torch.tensor([job.target], device=model.device),
+        torch.tensor([target], device=model.device),
         seed=seed,
         progress=progress,
         batch_size=model.batch_size,

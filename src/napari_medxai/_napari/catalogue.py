@@ -87,7 +87,7 @@ def catalogue_job(report: Reporter) -> Iterator[Catalogue]:
 @cache
 def _catalogue() -> Catalogue:
     from napari_medxai import metrics, models, saliency
-    from napari_medxai.models.classifier import BUNDLED
+    from napari_medxai.models.loading import BUNDLED
 
     methods = []
     for name in saliency.methods():

@@ -1,10 +1,11 @@
-"""Classifiers: architectures, model folders, bundled ones and training."""
+"""Classifiers: architectures, model folders, bundled ones, and those of others."""
 
 from __future__ import annotations
 
 from .architectures import build, names
-from .classifier import Classifier, Prediction, bundled, load_model
+from .classifier import Classifier, Prediction
 from .folder import ModelCard, read_folder, write_folder
+from .loading import bundled, load_model
 
 __all__ = [
     "Classifier",

@@ -6,8 +6,6 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +16,19 @@ from napari_medxai.errors import ModelError
 from napari_medxai.preprocess import NetworkInput, Preprocessing
 from napari_medxai.study import Study
 
-from .folder import ModelCard, read_folder
+from .folder import ModelCard
+from .heads import TwoClasses, probabilities
 
-__all__ = ["BUNDLED", "Classifier", "Prediction", "bundled", "load_model"]
+__all__ = ["Classifier", "Prediction", "pick_device"]
 
-BUNDLED = Path(__file__).parent / "data"
 PRECISIONS = ("fp32", "bf16")
 FORWARD_BATCH = 16
+THRESHOLD = 0.5
+BETWEEN_LABELS = "|"
+MULTILABEL_NOTE = (
+    "Several classes may be true at once: probabilities are sigmoids, and curves and "
+    "'correct' ask whether the class explained is there, at 0.5."
+)
 Progress = Callable[[int, int], None]
 
 
@@ -56,7 +60,7 @@ class Classifier:
     Parameters
     ----------
     module : torch.nn.Module
-        Returns logits (B, K).
+        Returns logits (B, K), one for each class, see :mod:`.heads`.
     card : ModelCard
     name, digest : str
         The name it was loaded by, and the hash of its files.
@@ -67,6 +71,8 @@ class Classifier:
     batch_size : int or None
         Most images in one pass; None where saliency chooses by memory, and 16 for
         predictions.
+    notes : tuple of str
+        What was found out when it was loaded.
 
     Attributes
     ----------
@@ -84,6 +90,7 @@ class Classifier:
         device: str = "auto",
         precision: str = "fp32",
         batch_size: int | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         if precision not in PRECISIONS:
             raise ModelError(f"precision '{precision}' is unknown; fp32 or bf16.")
@@ -96,11 +103,14 @@ class Classifier:
         self.digest = digest
         self.precision = precision
         self.batch_size = batch_size
+        self.notes = (*notes, *([MULTILABEL_NOTE] if self.multilabel else ()))
+        self._alone: dict[int, nn.Module] = {}
 
     def with_module(self, module: nn.Module) -> Classifier:
         """Return the same classifier with another network, as it is."""
         other = copy.copy(self)
         other.module = module
+        other._alone = {}
         return other
 
     @property
@@ -112,6 +122,11 @@ class Classifier:
     def preprocessing(self) -> Preprocessing:
         """What turns a study into network input."""
         return self.card.preprocessing
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether several classes may be true at once."""
+        return self.card.head == "multilabel"
 
     def class_index(self, name: str) -> int:
         """Index of a class by name.
@@ -128,6 +143,72 @@ class Classifier:
                 f"model '{self.name}' has no class '{name}'; it knows "
                 f"{', '.join(self.classes)}."
             ) from None
+
+    def label_indices(self, label: str | None) -> tuple[int, ...]:
+        """Return the indices of the classes that a label names; () where of none.
+
+        One, or under a multi-label head several, as in ``effusion|mass``.
+        """
+        several = self.multilabel and label is not None
+        named = label.split(BETWEEN_LABELS) if several and label else [label]
+        return tuple(self.classes.index(n) for n in named if n in self.classes)
+
+    def correct(
+        self, found: NDArray[np.float64], target: int, label: str | None
+    ) -> bool | None:
+        """Whether the answer agrees with the label; None without one.
+
+        The most probable class is the label. Under a multi-label head: the class
+        explained is said to be there (at least 0.5) where it is, and not elsewhere.
+        """
+        if label is None:
+            return None
+        if not self.multilabel:
+            return self.classes[int(found.argmax())] == label
+        return bool(found[target] >= THRESHOLD) == (target in self.label_indices(label))
+
+    def question(
+        self, target: int, label: str | None
+    ) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.float64]], int, int | None]:
+        """Return what information curves ask, of which class, and which is true.
+
+        Parameters
+        ----------
+        target : int
+            The class explained.
+        label : str or None
+
+        Returns
+        -------
+        predict : callable
+            Images (B, H, W[, C]) -> probabilities. Under a multi-label head those of
+            the class explained, (absent, present), so that a curve is one-vs-rest.
+        target : int
+            The class explained, among what `predict` returns.
+        label : int or None
+            The true one; None where it is not known.
+        """
+        true = self.label_indices(label)
+        if not self.multilabel:
+            return self.probabilities, target, true[0] if true else None
+
+        def predict(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+            present = self.probabilities(images)[:, target]
+            return np.stack([1 - present, present], axis=1)
+
+        return predict, 1, int(target in true) if true else None
+
+    def explained(self, target: int) -> tuple[nn.Module, int]:
+        """Return the network that saliency methods are given, and the class in it.
+
+        Under a multi-label head it answers for the class explained alone, as two
+        classes (absent, present), so that its softmax is that class's sigmoid.
+        """
+        if not self.multilabel:
+            return self.module, target
+        if target not in self._alone:
+            self._alone[target] = TwoClasses(self.module, target).eval()
+        return self._alone[target], 1
 
     def input(self, study: Study, index: int | None = None) -> NetworkInput:
         """Return the network input image of a slice, see :class:`Preprocessing`."""
@@ -148,7 +229,7 @@ class Classifier:
             yield
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Softmax probabilities of network input images.
+        """Probabilities of the classes on network input images.
 
         Parameters
         ----------
@@ -157,6 +238,7 @@ class Classifier:
         Returns
         -------
         ndarray of float64, shape (B, K)
+            Rows add up to 1, except under a multi-label head.
 
         Raises
         ------
@@ -164,7 +246,8 @@ class Classifier:
             If the network's answer is not finite or has another shape.
         """
         chunks = []
-        with torch.inference_mode(), self.autocast():
+        # not inference_mode: TorchScript that was differentiated once refuses it
+        with torch.no_grad(), self.autocast():
             size = self.batch_size or FORWARD_BATCH
             for start in range(0, len(images), size):
                 x = self.tensor(images[start : start + size])
@@ -179,7 +262,7 @@ class Classifier:
             )
         if not torch.isfinite(logits).all():
             raise ModelError(f"model '{self.name}' returned NaN or infinite logits.")
-        result: NDArray[np.float64] = torch.softmax(logits, dim=1).numpy()
+        result: NDArray[np.float64] = probabilities(logits, self.card.head).numpy()
         return result
 
     def predict(
@@ -232,64 +315,3 @@ def pick_device(device: str) -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device '{device}': no usable GPU here; use cpu or auto.")
     return chosen
-
-
-def bundled() -> tuple[str, ...]:
-    """Names of the classifiers that come with the package."""
-    return tuple(sorted(p.parent.name for p in BUNDLED.glob("*/model.json")))
-
-
-def load_model(
-    name: str | Path,
-    *,
-    device: str = "auto",
-    precision: str = "fp32",
-    batch_size: int | str = "auto",
-) -> Classifier:
-    """Load a bundled classifier or a model folder.
-
-    Parameters
-    ----------
-    name : str or Path
-        A name of :func:`bundled`, or a folder with ``model.json`` and
-        ``weights.safetensors``.
-    device, precision : str
-        See :class:`Classifier`.
-    batch_size : int or "auto"
-        Most images in one pass; auto chooses by memory.
-
-    Returns
-    -------
-    Classifier
-
-    Raises
-    ------
-    ModelError
-        If there is no such model, or its files are damaged.
-    """
-    folder = BUNDLED / str(name) if str(name) in bundled() else Path(name)
-    if not folder.is_dir():
-        raise ModelError(
-            f"no model '{name}': neither bundled ({', '.join(bundled()) or 'none'}) "
-            "nor a model folder."
-        )
-    module, card, digest = read_folder(folder)
-    return Classifier(
-        module,
-        card,
-        name=folder.resolve().name,
-        digest=digest,
-        device=device,
-        precision=precision,
-        batch_size=None if batch_size == "auto" else _positive(batch_size),
-    )
-
-
-def _positive(value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1:
-        raise ModelError(f"batch size '{value}' is not a positive number or 'auto'.")
-    return number

@@ -17,13 +17,24 @@ from napari_medxai.files import write_atomically
 from napari_medxai.preprocess import Preprocessing
 
 from .architectures import build
+from .heads import bare, headed, outputs
+from .weights import load_fitted
 
-__all__ = ["FIELDS", "ModelCard", "read_folder", "write_folder"]
+__all__ = [
+    "CARD",
+    "FIELDS",
+    "WEIGHTS",
+    "ModelCard",
+    "json_of",
+    "read_card",
+    "read_folder",
+    "write_folder",
+]
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
 REQUIRED = ("architecture", "classes", "preprocessing")
-FIELDS = (*REQUIRED, "format", "spatial_dims", "target_layer")
+FIELDS = (*REQUIRED, "format", "head", "spatial_dims", "target_layer")
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,9 @@ class ModelCard:
     spatial_dims : int
     target_layer : str or None
         Dotted name for the CAM family; None finds it automatically.
+    head : str
+        What the network's outputs mean, one of :data:`.heads.HEADS`: ``softmax``,
+        ``sigmoid`` (one output; classes are negative, positive) or ``multilabel``.
     extra : mapping
         Everything else: training data, performance, licence, intended use, limits.
     """
@@ -47,7 +61,17 @@ class ModelCard:
     preprocessing: Preprocessing
     spatial_dims: int = 2
     target_layer: str | None = None
+    head: str = "softmax"
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the head fits the classes."""
+        outputs(self.head, len(self.classes))
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network itself has."""
+        return outputs(self.head, len(self.classes))
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``model.json``."""
@@ -55,6 +79,7 @@ class ModelCard:
             "format": 1,
             "architecture": self.architecture,
             "classes": list(self.classes),
+            "head": self.head,
             "spatial_dims": self.spatial_dims,
             "target_layer": self.target_layer,
             "preprocessing": self.preprocessing.to_json(),
@@ -91,33 +116,23 @@ def read_folder(folder: Path) -> tuple[nn.Module, ModelCard, str]:
             raise ModelError(
                 f"{folder}: no {path.name}; a model folder holds {CARD} and {WEIGHTS}."
             )
-    card = _read_card(card_path)
-    module = build(
+    card = read_card(json_of(card_path), str(card_path))
+    network = build(
         card.architecture,
-        classes=len(card.classes),
+        classes=card.outputs,
         channels=card.preprocessing.channels,
         spatial_dims=card.spatial_dims,
+        size=card.preprocessing.size,
     )
     content = weights_path.read_bytes()
     try:
         state = load(content)
     except SafetensorError as error:
         raise ModelError(f"{weights_path}: not a safetensors file: {error}.") from error
-    own = module.state_dict()
-    missing = sorted(set(own) - set(state))
-    unknown = sorted(set(state) - set(own))
-    wrong = sorted(k for k in set(own) & set(state) if own[k].shape != state[k].shape)
-    if missing or unknown or wrong:
-        raise ModelError(
-            f"{weights_path}: does not fit '{card.architecture}' with "
-            f"{len(card.classes)} classes and {card.preprocessing.channels} input "
-            f"channel(s): {len(missing)} tensors missing, {len(unknown)} unknown, "
-            f"{len(wrong)} of another shape"
-            f" ({', '.join((missing + unknown + wrong)[:3])})."
-        )
-    module.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()})
+    what = f"{weights_path}: does not fit '{card.architecture}'"
+    load_fitted(network, state, what=what)
     digest = hashlib.sha256(card_path.read_bytes() + content).hexdigest()
-    return module.eval(), card, digest
+    return headed(network, card.head).eval(), card, digest
 
 
 def write_folder(folder: Path, module: nn.Module, card: ModelCard) -> None:
@@ -137,33 +152,66 @@ def write_folder(folder: Path, module: nn.Module, card: ModelCard) -> None:
         .detach()
         .cpu()
         .contiguous()
-        for key, value in module.state_dict().items()
+        for key, value in bare(module).state_dict().items()
     }
     write_atomically(folder / WEIGHTS, save(state))
     text = json.dumps(card.to_json(), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / CARD, text.encode())
 
 
-def _read_card(path: Path) -> ModelCard:
+def json_of(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, or is none.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not valid JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path}: not a JSON object: {{...}} is needed.")
+    return data
+
+
+def read_card(data: Mapping[str, Any], where: str) -> ModelCard:
+    """Make the card that a ``model.json`` states.
+
+    Parameters
+    ----------
+    data : mapping
+        Its content.
+    where : str
+        Its name, for errors.
+
+    Returns
+    -------
+    ModelCard
+
+    Raises
+    ------
+    ModelError
+        If something is missing or contradicts itself.
+    """
     absent = [key for key in REQUIRED if key not in data]
     if absent:
-        raise ModelError(f"{path}: {', '.join(absent)} missing.")
+        raise ModelError(f"{where}: {', '.join(absent)} missing.")
     classes = data["classes"]
     if (
-        not isinstance(classes, list)
+        not isinstance(classes, list | tuple)
         or len(classes) < 2
-        or len(set(classes)) < len(classes)
+        or len(set(map(str, classes))) < len(classes)
     ):
-        raise ModelError(f"{path}: 'classes' must list at least two different names.")
+        raise ModelError(f"{where}: 'classes' must list at least two different names.")
     preprocessing = Preprocessing.from_json(data["preprocessing"])
-    dims = int(data.get("spatial_dims", 2))
+    dims = int(data.get("spatial_dims", len(preprocessing.size)))
     if dims != len(preprocessing.size):
         raise ModelError(
-            f"{path}: spatial_dims is {dims}, but the size has "
+            f"{where}: spatial_dims is {dims}, but the size has "
             f"{len(preprocessing.size)} axes."
         )
     return ModelCard(
@@ -172,5 +220,6 @@ def _read_card(path: Path) -> ModelCard:
         preprocessing=preprocessing,
         spatial_dims=dims,
         target_layer=data.get("target_layer"),
+        head=str(data.get("head", "softmax")),
         extra={k: v for k, v in data.items() if k not in FIELDS},
     )

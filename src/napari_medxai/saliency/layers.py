@@ -103,6 +103,12 @@ def find(session: Session, x: Tensor) -> Layer:
     maps = [call for call in reversed(calls) if call.layout is not None and call.name]
     # Projections such as query, key and value come last, and so do branches.
     maps.sort(key=lambda call: not call.settled or _is_branch(call, calls, logits))
+    if not maps and _scripted(session):
+        raise session.error(
+            "the network is TorchScript, whose layers cannot be tapped; use a method "
+            "that needs none, such as integrated_gradients or xrai, or give the "
+            "network as weights with its architecture"
+        )
     if not maps:
         raise session.error(
             "no module of the network returns a feature map with more than one "
@@ -113,6 +119,10 @@ def find(session: Session, x: Tensor) -> Layer:
     call = next(reached, maps[0])
     assert call.layout is not None
     return Layer(name=call.name, layout=call.layout)
+
+
+def _scripted(session: Session) -> bool:
+    return any(isinstance(m, torch.jit.ScriptModule) for m in session.module.modules())
 
 
 def _is_branch(call: Call, calls: Sequence[Call], logits: Tensor) -> bool:
@@ -164,7 +174,12 @@ def _names(session: Session, target_layer: Any) -> tuple[str, ...]:
 def _submodule(session: Session, name: str) -> nn.Module:
     try:
         return session.module.get_submodule(name)
-    except AttributeError as error:
+    except (AttributeError, RuntimeError) as error:
+        # TorchScript has names, but no such function.
+        known_modules: dict[str, nn.Module] = dict(session.module.named_modules())
+        scripted = known_modules.get(name)
+        if scripted is not None:
+            return scripted
         known = tuple(name for name, _ in session.module.named_modules() if name)
         raise session.error(
             f"the network has no layer {name!r}{closest(name, known)}; its last "
@@ -175,6 +190,10 @@ def _submodule(session: Session, name: str) -> nn.Module:
 def _named(session: Session, name: str, calls: Sequence[Call]) -> Layer:
     module = _submodule(session, name)
     call = next((call for call in calls if call.module is module), None)
+    if call is None and isinstance(module, torch.jit.ScriptModule):
+        raise session.error(
+            f"target layer {name!r} is TorchScript, whose layers cannot be tapped"
+        )
     if call is None:
         raise session.error(f"target layer {name!r} did not run; name one that does")
     if call.readable is not None:

@@ -284,7 +284,11 @@ class Session:
             if isinstance(output, Tensor) and not torch.isfinite(output).all():
                 guilty.append(names[module] or type(module).__name__)
 
-        handles = [module.register_forward_hook(check) for module in names]
+        handles = [
+            module.register_forward_hook(check)
+            for module in names
+            if not isinstance(module, torch.jit.ScriptModule)  # takes no hooks
+        ]
         try:
             with torch.no_grad():
                 self._forward(batch.detach())

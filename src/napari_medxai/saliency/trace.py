@@ -86,6 +86,8 @@ def traced(session: Session, x: Tensor, *, gradient: bool) -> tuple[list[Call], 
     handles = []
     try:
         for module in trace.names:
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # takes no hooks
             handles.append(module.register_forward_pre_hook(trace.before))
             handles.append(module.register_forward_hook(trace.after))
         with torch.set_grad_enabled(gradient):
