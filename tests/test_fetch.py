@@ -21,7 +21,7 @@ from napari_medxai.download import Resuming
 from napari_medxai.errors import FetchError, OutputError
 from napari_medxai.fetch import Archive, Dataset
 from napari_medxai.io import find_cases, load_study
-from napari_medxai.models.dataset import read_samples
+from napari_medxai.training import read_samples
 
 RNG = np.random.default_rng(5)
 

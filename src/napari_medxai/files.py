@@ -6,8 +6,9 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from .errors import OutputError
 
@@ -41,14 +42,17 @@ def output_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {reason}.") from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(
+    path: Path, content: bytes | Callable[[IO[bytes]], object]
+) -> None:
     """Write a file through a temporary neighbour, fsync and rename.
 
     Parameters
     ----------
     path : Path
         Final name; its folder is made where it does not exist.
-    content : bytes
+    content : bytes or callable
+        A callable is given the open file, for what would not fit into memory twice.
 
     Raises
     ------
@@ -60,7 +64,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)

@@ -1,22 +1,11 @@
-"""The report as one self-contained HTML page.
-
-Nothing is fetched: pictures are embedded, drawings are inline SVG, and a content
-security policy in the page forbids the rest. It reads the same without the script,
-which only lets tables be sorted.
-"""
+"""The report as one self-contained HTML page; see `page`."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
-from urllib.parse import quote
-
-import jinja2
-from markupsafe import Markup
 
 from .content import (
     CaseBlock,
@@ -26,14 +15,12 @@ from .content import (
     MethodRow,
     ReportData,
 )
-from .overlay import DISCLAIMER
+from .page import render_page
 from .wording import (
     NOTHING,
     count_text,
     duration,
     estimate_parts,
-    interval_only,
-    interval_text,
     number,
     wilson,
 )
@@ -88,38 +75,6 @@ SIMULATED = (
     "The images are simulated. The figures show that the software works; they say "
     "nothing about patients."
 )
-SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  table.querySelectorAll("thead th").forEach((head, column) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.title = "Sort by this column";
-    while (head.firstChild) button.append(head.firstChild);
-    head.append(button);
-    button.addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") !== "descending";
-      for (const other of table.querySelectorAll("th")) {
-        other.removeAttribute("aria-sort");
-      }
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      for (const body of table.tBodies) {
-        const key = (row) => {
-          const cell = row.cells[column];
-          const text = cell.dataset.value ?? cell.textContent.trim();
-          return text === "" || isNaN(text) ? text : Number(text);
-        };
-        const rows = [...body.rows].sort((a, b) => {
-          const [x, y] = [key(a), key(b)];
-          if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
-          const order = typeof x === "number" ? x - y : x.localeCompare(y);
-          return down ? -order : order;
-        });
-        body.append(...rows);
-      }
-    });
-  });
-}
-"""
 
 
 def render_report(data: ReportData) -> str:
@@ -156,59 +111,33 @@ def render_report(data: ReportData) -> str:
             )
         )
     facts.append(("Errors", count_text(run.n_failed, "case") + " failed", ""))
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template(TEMPLATE)
-        .render(
-            data=data,
-            run=run,
-            model=run.model,
-            disclaimer=DISCLAIMER,
-            summary=_summary(data),
-            facts=facts,
-            tables=[(table, _TableView.of(table.rows)) for table in data.tables],
-            sections=[(part, _TableView.of(part.methods)) for part in data.sections],
-            cases=list(enumerate(data.cases, start=1)),
-            limits=_limits(data),
-            stages=_stages(run.stage_seconds),
-            script=Markup(SCRIPT),
-            policy=(
-                "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-                f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-            ),
-        )
+    return render_page(
+        TEMPLATE,
+        __package__,
+        filters=_filters(),
+        data=data,
+        run=run,
+        model=run.model,
+        summary=_summary(data),
+        facts=facts,
+        tables=[(table, _TableView.of(table.rows)) for table in data.tables],
+        sections=[(part, _TableView.of(part.methods)) for part in data.sections],
+        cases=list(enumerate(data.cases, start=1)),
+        limits=_limits(data),
+        stages=_stages(run.stage_seconds),
     )
 
 
-def _environment() -> jinja2.Environment:
-    folder = resources.files(__package__)
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda n: (folder / n).read_text("utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=number,
-        interval=interval_text,
-        only_value=lambda e: number(estimate_parts(e)[0]),
-        only_interval=interval_only,
-        duration=duration,
-        count=count_text,
-        href=quote,
-        data_uri=_data_uri,
-        hit=_hit,
-        inline=Markup,
-        percent=lambda share: f"{100 * share:.1f} %",
-        setting=_setting,
-        accuracy=_accuracy,
-        exclusions=_exclusions,
-        facts_of=_picture_facts,
-        sort_value=lambda e: "" if e is None else number(e.value, 6).replace("−", "-"),
-    )
-    return environment
+def _filters() -> dict[str, Callable[..., Any]]:
+    return {
+        "only_value": lambda e: number(estimate_parts(e)[0]),
+        "data_uri": _data_uri,
+        "hit": _hit,
+        "setting": _setting,
+        "accuracy": _accuracy,
+        "exclusions": _exclusions,
+        "facts_of": _picture_facts,
+    }
 
 
 @dataclass(frozen=True)
