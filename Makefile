@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml | $(PY)
 	touch $@
 
 demo: $(STAMP)  ## install, run the batch on the sample data, say where the report is
-	$(PY) -m napari_medxai.batch sample_data --slices middle --limit 5 --out $(OUT)
+	$(PY) -m napari_medxai.batch sample_data/brain --slices middle --limit 5 --out $(OUT)
 
 test: $(STAMP) window validator  ## all tests but the long ones
 	bash tests/run.sh -m "not slow"

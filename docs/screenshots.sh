@@ -12,7 +12,7 @@ xvfb-run --auto-servernum --server-args="-screen 0 1600x1200x24" \
 for picture in "$work"/*.png; do
   cp "$picture" "$out/plugin-$(basename "$picture")"
 done
-"$python" -m napari_medxai.batch sample_data --slices middle --out "$work/report" --quiet
+"$python" -m napari_medxai.batch sample_data/brain --slices middle --out "$work/report" --quiet
 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars \
   --user-data-dir="$work/browser" --window-size=1280,1500 \
   --screenshot="$out/report.png" "file://$work/report/report.html" 2>/dev/null

@@ -25,7 +25,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """The project's own simulated studies."""
-    return ROOT / "sample_data"
+    return ROOT / "sample_data" / "brain"
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def training_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, training_data) -> Path:
     """A model folder, trained by the project's own code, that is sure of its answer."""
-    from napari_medxai.models.training import TrainingSettings, train
+    from napari_medxai.training import TrainingSettings, train
 
     out = tmp_path_factory.mktemp("models") / "tiny"
     settings = TrainingSettings(

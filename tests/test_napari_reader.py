@@ -121,7 +121,16 @@ def test_a_folder_of_too_many_series_needs_a_choice(tmp_path, blobs):
 
 
 @pytest.mark.parametrize(
-    "name", ["dicom", "nifti", "png_axial", "png_coronal", "png_sagittal"]
+    "name",
+    [
+        "chest",
+        "dicom",
+        "dicom_rtstruct",
+        "nifti",
+        "png_axial",
+        "png_coronal",
+        "png_sagittal",
+    ],
 )
 def test_every_sample_opens_with_its_mask(name):
     image, mask = getattr(sample_data, name)()

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from matplotlib.path import Path as Polygon
 from PIL import Image
+
+import napari_medxai as mx
 
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
 KINDS = ("glioma", "meningioma", "pituitary")
@@ -35,6 +41,8 @@ def sim() -> Iterator[Any]:
             canvas,
             dicom,
             files,
+            look,
+            matlab,
             noise,
             samples,
             template,
@@ -46,7 +54,9 @@ def sim() -> Iterator[Any]:
             canvas=canvas,
             dicom=dicom,
             files=files,
+            look=look,
             make=make,
+            matlab=matlab,
             noise=noise,
             samples=samples,
             simulate_slice=simulation.simulate_slice,
@@ -68,6 +78,18 @@ def volume(sim: Any) -> Any:
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def errors_of(path: Path) -> list[str]:
+    """What the DICOM validator finds wrong."""
+    command = shutil.which("dciodvfy")
+    if command is None:
+        pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
+    done = subprocess.run(
+        [command, str(path)], capture_output=True, text=True, check=False
+    )
+    lines = (done.stdout + done.stderr).splitlines()
+    return [line for line in lines if line.startswith("Error")]
 
 
 # The parts
@@ -121,10 +143,11 @@ def test_place(sim: Any, kind: str) -> None:
     maps = sim.template.load()
     for seed in range(6):
         made = sim.tumour.draw(kind, maps, np.random.default_rng(seed))
-        points = grid_around(made)
+        step = max(1.2, made.radius / 12)
+        points = grid_around(made, step)
         hull = maps.distance(points)
         inside = made.distance(points, hull) < 0
-        assert inside.sum() * 1.5**3 > 150
+        assert inside.sum() * step**3 > 150
         if kind == "glioma":
             assert hull[inside].max() < 0
             assert (maps.brightness(points[:, inside]) > 90).mean() > 0.8
@@ -138,6 +161,68 @@ def test_place(sim: Any, kind: str) -> None:
             assert abs(middle[0]) < 5
             sella = np.array([[0], [6], [-36]], np.float32)
             assert made.distance(sella, maps.distance(sella))[0] < 2
+
+
+def painted(sim: Any, made: Any, tissue: str) -> tuple[Any, ...]:
+    """A tumour painted on even tissue: points, hull, occupancy, value, its look."""
+    maps = sim.template.load()
+    points = grid_around(made, made.radius / 10)
+    hull = maps.distance(points)
+    seen = sim.look.look(np.random.default_rng(0))
+    canvas = sim.canvas.Canvas(points, getattr(seen, tissue))
+    still = np.zeros((3, points.shape[1]), np.float32)
+    return points, hull, made.paint(canvas, hull, still, seen), canvas.value, seen
+
+
+def test_meningioma_is_bright_even_and_has_a_tail(sim: Any) -> None:
+    maps = sim.template.load()
+    tails = 0
+    for seed in range(8):
+        made = sim.tumour.draw("meningioma", maps, np.random.default_rng(seed))
+        points, hull, part, value, seen = painted(sim, made, "grey")
+        inside = value[part > 0.99]
+        assert inside.mean() > 1.3 * seen.grey
+        assert inside.std() < 0.12 * inside.mean()
+        # Outside the tumour only what lies on the dura is brighter than the brain.
+        distance = made.distance(points, hull)
+        around = (distance > 2) & (value > 1.05 * seen.grey)
+        assert (np.abs(hull[around] - 0.9) < 2.2).all()
+        tails += bool(around.any())
+    assert tails >= 6
+
+
+def test_oedema_keeps_to_the_white_matter(sim: Any) -> None:
+    maps = sim.template.load()
+    made = next(
+        tumour
+        for tumour in (
+            sim.tumour.draw("glioma", maps, np.random.default_rng(n)) for n in range(99)
+        )
+        if tumour.oedema > 8 and tumour.rim
+    )
+    for tissue, wet in (("white", True), ("grey", False)):
+        points, hull, _, value, seen = painted(sim, made, tissue)
+        distance = made.distance(points, hull)
+        near = (distance > 2) & (distance < 5) & (hull < -6)
+        far = distance > 2.5 * made.oedema + 8
+        darker = value < 0.92 * getattr(seen, tissue)
+        share = darker[near].mean()
+        assert share > 0.6 if wet else share == 0
+        assert not darker[far].any()
+
+
+def test_glioma_ring_is_brighter_than_its_centre(sim: Any) -> None:
+    maps = sim.template.load()
+    drawn = (
+        sim.tumour.draw("glioma", maps, np.random.default_rng(n)) for n in range(40)
+    )
+    rings = [made for made in drawn if made.rim and made.radius > 15][:5]
+    for made in rings:
+        points, hull, _, value, _ = painted(sim, made, "white")
+        distance = made.distance(points, hull)
+        shell = value[(distance < -1) & (distance > -0.6 * made.rim - 1)]
+        centre = value[distance < -0.55 * made.radius]
+        assert shell.mean() > 1.15 * centre.mean()
 
 
 # Slices and volumes
@@ -169,6 +254,8 @@ def test_slice_looks_like_a_slice(sim: Any, kind: str, plane: str) -> None:
         # The tumour can be seen: it differs from its surroundings or is uneven.
         inside = made.image[made.mask].astype(float)
         assert abs(inside.mean() - brain) > 4 or inside.std() > 4
+        if kind == "meningioma":
+            assert inside.mean() > 1.15 * brain
 
 
 def test_planes_agree_in_space(sim: Any) -> None:
@@ -332,6 +419,76 @@ def test_dicom_is_deterministic(
         assert (tmp_path / name).read_bytes() == (series / name).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def outlined(sim: Any, volume: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rtstruct")
+    sim.dicom.write_series(folder, volume, seed=5, truth="RTSTRUCT")
+    return folder
+
+
+def test_rtstruct(volume: Any, outlined: Path) -> None:
+    """Its polygons, filled by another library, are the mask again."""
+    found = pydicom.dcmread(outlined / "RTSTRUCT0001.dcm")
+    images = [pydicom.dcmread(path) for path in outlined.glob("IM*.dcm")]
+    slices = {d.SOPInstanceUID: d.InstanceNumber - 1 for d in images}
+    filled = np.zeros(volume.mask.shape, int)
+    back = np.linalg.inv(volume.affine_lps)
+    for contour in found.ROIContourSequence[0].ContourSequence:
+        assert contour.ContourGeometricType == "CLOSED_PLANAR"
+        points = np.reshape([float(v) for v in contour.ContourData], (-1, 3))
+        assert len(points) == contour.NumberOfContourPoints
+        index = np.column_stack([points, np.ones(len(points))]) @ back.T
+        k = slices[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
+        np.testing.assert_allclose(index[:, 0], k, atol=1e-3)
+        centres = np.argwhere(np.ones(volume.mask.shape[1:]))
+        inside = Polygon(index[:, 1:3]).contains_points(centres)
+        filled[k] += inside.reshape(volume.mask.shape[1:])
+    np.testing.assert_array_equal(filled % 2 == 1, volume.mask)
+    study = mx.load_study(outlined)
+    assert list(study.masks) == ["tumour"]
+    assert study.masks["tumour"].sum() == volume.mask.sum()
+
+
+@pytest.mark.parametrize("name", ["series", "outlined"])
+def test_dicom_is_valid_and_says_it_is_simulated(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(name)
+    for path in (folder / "IM0001.dcm", *folder.glob("[SR]*.dcm")):
+        found = pydicom.dcmread(path)
+        assert str(found.PatientName).startswith("Simulated^")
+        text = found.get("ImageComments") or found.StructureSetDescription
+        assert text.startswith("Simulated")
+        assert errors_of(path) == []
+
+
+def test_mat(sim: Any, tmp_path: Path) -> None:
+    made = sim.simulate_slice("pituitary", 31, plane="axial")
+    path = tmp_path / "1.mat"
+    sim.matlab.write_mat(path, made, patient="sim-31")
+    again = tmp_path / "2.mat"
+    sim.matlab.write_mat(again, made, patient="sim-31")
+    assert path.read_bytes() == again.read_bytes()
+    assert path.read_bytes().startswith(b"MATLAB 7.3 MAT-file")
+    with h5py.File(path) as file:
+        data = file["cjdata"]
+        assert data["label"][()].item() == 3
+        assert "".join(map(chr, data["PID"][()].ravel())) == "sim-31"
+        # MATLAB stores columns first.
+        np.testing.assert_array_equal(data["image"][()].T, made.image.astype(int) * 8)
+        np.testing.assert_array_equal(data["tumorMask"][()].T != 0, made.mask)
+        border = data["tumorBorder"][()].reshape(-1, 2) - 1
+    rows, columns = np.nonzero(made.mask)
+    spans = zip(border.T, (columns, rows), strict=True)
+    for line, pixels in spans:
+        assert abs(line.min() - (pixels.min() - 0.5)) < 1.5
+        assert abs(line.max() - (pixels.max() + 0.5)) < 1.5
+    study = mx.load_study(path)
+    assert study.notes == ()
+    assert study.metadata["label"] == "pituitary"
+    np.testing.assert_array_equal(study.masks["tumour"], made.mask)
+
+
 def test_training_set(sim: Any, tmp_path: Path) -> None:
     out = tmp_path / "set"
     command = ["training", "--out", str(out), "--count", "3", "--seed", "700000"]
@@ -370,54 +527,3 @@ def test_failed_write_leaves_nothing(sim: Any, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stop"):
         fail()
     assert list(tmp_path.iterdir()) == []
-
-
-# The shipped files
-
-
-def test_shipped_size(samples: Path) -> None:
-    folders = [samples / name for name in ("png", "nifti", "dicom")]
-    shipped = [path for folder in folders for path in folder.rglob("*")]
-    assert 20 < sum(path.is_file() for path in shipped) < 60
-    assert sum(path.stat().st_size for path in shipped if path.is_file()) < 8e6
-
-
-def test_shipped_png(samples: Path) -> None:
-    rows = rows_of(samples / "png" / "labels.csv")
-    assert sorted(row["label"] for row in rows) == sorted(2 * KINDS)
-    for row in rows:
-        image = np.asarray(Image.open(samples / "png" / "images" / row["file"]))
-        mask = np.asarray(Image.open(samples / "png" / "masks" / row["file"])) > 0
-        assert image.dtype == np.uint8
-        assert image.shape == mask.shape == (256, 256)
-        assert 200 < mask.sum() < 6000
-
-
-def test_shipped_volumes(samples: Path) -> None:
-    (row,) = rows_of(samples / "nifti" / "labels.csv")
-    image: Any = nib.load(samples / "nifti" / row["file"])
-    mask: Any = nib.load(samples / "nifti" / "glioma_mask.nii.gz")
-    np.testing.assert_array_equal(image.affine, mask.affine)
-    nifti = np.asarray(mask.dataobj).transpose(2, 1, 0)
-    segmentation = hd.seg.segread(samples / "dicom" / "SEG0001.dcm")
-    sources = [pydicom.dcmread(path) for path in (samples / "dicom").glob("IM*.dcm")]
-    sources.sort(key=lambda found: float(found.ImagePositionPatient[2]))
-    dicom = segmentation.get_pixels_by_source_instance(
-        [found.SOPInstanceUID for found in sources],
-        assert_missing_frames_are_empty=True,
-    )[..., 0]
-    for stack in (nifti, dicom):
-        area = stack.sum((1, 2), dtype=int)
-        assert 4 <= (area > 0).sum() <= 7
-        assert area[len(area) // 2] >= 0.8 * area.max()
-
-
-def test_shipped_is_what_the_program_makes(sim: Any, samples: Path) -> None:
-    kind, plane, seed = sim.samples.SLICES[0]
-    made = sim.simulate_slice(kind, seed, plane=plane)
-    name = f"{kind}-{plane}.png"
-    image = np.asarray(Image.open(samples / "png" / "images" / name)).astype(int)
-    mask = np.asarray(Image.open(samples / "png" / "masks" / name)) > 0
-    # Another processor's rounding may move a grey level or an edge pixel.
-    assert np.abs(image - made.image).max() <= 2
-    assert (mask != made.mask).sum() <= 3

@@ -71,14 +71,14 @@ class Pose:
         return cls(
             linear=linear,
             shift=np.array([0, -17, 0], np.float32),
-            coarse=noise.field(rng, step=28.0, channels=3),
-            fine=noise.field(rng, step=8.0, channels=3),
+            coarse=noise.field(rng, step=26.0, channels=3, smooth=2.0),
+            fine=noise.field(rng, step=9.0, channels=3),
         )
 
     def __call__(self, points: Floats) -> Floats:
         """Template coordinates of scanner points (3, n)."""
         out = self.linear @ points + self.shift[:, None]
-        out += 3.4 * self.coarse(out) + 0.6 * self.fine(out)
+        out += 3.6 * self.coarse(out) + 0.55 * self.fine(out)
         return out
 
     def inverse(self, target: Floats) -> Floats:

@@ -79,10 +79,11 @@ class Canvas:
         soft: float = 1.0,
         pair: bool = False,
         rim: float | None = None,
+        rim_width: float = 1.5,
     ) -> None:
         """Paint a tube with round ends between two points."""
         points = self.mirrored if pair else self.points
-        reach = radius + 1.5 + soft
+        reach = radius + rim_width + soft
         near = np.ones(points.shape[1], bool)
         for axis in range(3):
             low, high = sorted((start[axis], end[axis]))
@@ -92,7 +93,7 @@ class Canvas:
             return
         distance = capsule(points[:, where], start, end) - np.float32(radius)
         if rim is not None:
-            self.paint(distance - 1.5, rim, soft=soft, where=where)
+            self.paint(distance - rim_width, rim, soft=soft, where=where)
         self.paint(distance, value, soft=soft, where=where)
 
 
@@ -114,7 +115,7 @@ def capsule(
     origin = np.asarray(start, np.float32)[:, None]
     along = np.asarray(end, np.float32)[:, None] - origin
     offset = points - origin
-    share = np.clip((along * offset).sum(0) / (along * along).sum(), 0, 1)
+    share = np.clip((along / (along * along).sum()).T @ offset, 0, 1)
     rest = offset - along * share
     return np.asarray(np.sqrt(np.einsum("ij,ij->j", rest, rest)), np.float32)
 

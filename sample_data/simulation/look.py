@@ -33,7 +33,7 @@ def look(rng: np.random.Generator) -> Look:
     return Look(
         csf=grey * rng.uniform(0.35, 0.55),
         grey=grey,
-        white=grey * rng.uniform(1.06, 1.38),
+        white=grey * rng.uniform(1.06, 1.28),
         fat=grey * rng.uniform(1.9, 3.3),
         muscle=grey * rng.uniform(0.85, 1.15),
         marrow=grey * rng.uniform(0.9, 1.9),

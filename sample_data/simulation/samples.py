@@ -8,6 +8,9 @@ from tqdm import tqdm
 
 from . import dicom, files
 from .acquisition import simulate_slice, simulate_volume
+from .chest import simulate_radiograph
+from .chest.dicom import write_radiograph
+from .matlab import write_mat
 
 # Kind, plane and seed; seeds from 910000 are in no training set of this project.
 SLICES = (
@@ -18,14 +21,41 @@ SLICES = (
     ("pituitary", "sagittal", 910030),
     ("pituitary", "coronal", 910037),
 )
+MAT = ("meningioma", "coronal", 910041)
 NIFTI_SEED = 910017
-DICOM_SEED = 910023
+SEG_SEED = 910023
+RTSTRUCT_SEED = 910051
+# Kind and seed.
+RADIOGRAPHS = (
+    ("covid19", 910123),
+    ("covid19", 910129),
+    ("normal", 910103),
+    ("normal", 910104),
+    ("pneumonia", 910112),
+    ("pneumonia", 910115),
+)
+DX = ("pneumonia", 910105)
+CR = ("covid19", 910125)
+RADIOGRAPH_SIZE = 384
+DICOM_SIZE = 448
 COLUMNS = ("file", "label", "patient")
 
 
 def write(folder: Path) -> None:
-    """Write ``png``, ``nifti`` and ``dicom`` below a folder, over what is there."""
-    for name in ("png/images", "png/masks", "nifti", "dicom"):
+    """Write ``brain`` and ``chest`` below a folder, over what is there."""
+    _brain(folder / "brain")
+    _chest(folder / "chest")
+
+
+def _brain(folder: Path) -> None:
+    for name in (
+        "png/images",
+        "png/masks",
+        "mat",
+        "nifti",
+        "dicom",
+        "dicom-rtstruct",
+    ):
         (folder / name).mkdir(parents=True, exist_ok=True)
     rows = []
     for kind, plane, seed in tqdm(SLICES, unit="slice"):
@@ -35,6 +65,10 @@ def write(folder: Path) -> None:
         files.write_png(folder / "png" / "masks" / name, made.mask)
         rows.append({"file": name, "label": kind, "patient": f"sim-{seed}"})
     files.write_csv(folder / "png" / "labels.csv", COLUMNS, rows)
+
+    kind, plane, seed = MAT
+    made = simulate_slice(kind, seed, plane=plane)
+    write_mat(folder / "mat" / f"{kind}-{plane}.mat", made, patient=f"sim-{seed}")
 
     volume = simulate_volume(
         "glioma", NIFTI_SEED, slices=20, spacing=(6.0, 1.2, 1.2), size=192
@@ -48,7 +82,35 @@ def write(folder: Path) -> None:
         [{"file": "glioma.nii.gz", "label": "glioma", "patient": f"sim-{NIFTI_SEED}"}],
     )
 
+    series = simulate_volume("meningioma", SEG_SEED, slices=22, spacing=(6.5, 0.9, 0.9))
+    dicom.write_series(folder / "dicom", series, seed=SEG_SEED)
     series = simulate_volume(
-        "meningioma", DICOM_SEED, slices=22, spacing=(6.5, 0.9, 0.9)
+        "pituitary",
+        RTSTRUCT_SEED,
+        plane="sagittal",
+        slices=13,
+        spacing=(3.0, 1.1, 1.1),
+        size=208,
     )
-    dicom.write_series(folder / "dicom", series, seed=DICOM_SEED)
+    target = folder / "dicom-rtstruct"
+    dicom.write_series(target, series, seed=RTSTRUCT_SEED, truth="RTSTRUCT")
+
+
+def _chest(folder: Path) -> None:
+    for name in ("png/images", "png/masks", "dicom-dx", "dicom-cr"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    rows = []
+    for n, (kind, seed) in enumerate(tqdm(RADIOGRAPHS, unit="radiograph")):
+        made = simulate_radiograph(kind, seed, size=RADIOGRAPH_SIZE)
+        name = f"{kind}-{n % 2 + 1}.png"
+        files.write_png(folder / "png" / "images" / name, made.image)
+        if made.mask.any():
+            files.write_png(folder / "png" / "masks" / name, made.mask)
+        rows.append({"file": name, "label": kind, "patient": f"sim-{seed}"})
+    files.write_csv(folder / "png" / "labels.csv", COLUMNS, rows)
+    kind, seed = DX
+    made = simulate_radiograph(kind, seed, size=DICOM_SIZE)
+    write_radiograph(folder / "dicom-dx", made, seed=seed, modality="DX")
+    kind, seed = CR
+    made = simulate_radiograph(kind, seed, size=DICOM_SIZE)
+    write_radiograph(folder / "dicom-cr", made, seed=seed, modality="CR")

@@ -118,19 +118,30 @@ class Tumour:
         distance = self.distance(points, hull)
         inner = self.bumps(points)[2]
         if self.oedema:
-            spread = distance - self.oedema * (1 + 0.5 * fine[2] + 0.5 * inner)
-            share = np.clip(0.5 - spread / 6, 0, 1) * (hull < -2.5) * 0.6
-            swollen = np.minimum(canvas.value[near], look.grey * 0.72)
-            canvas.value[near] += share * (swollen - canvas.value[near])
+            # It runs along the white matter in fingers and spares the cortex.
+            spread = distance - self.oedema * (1 + 0.22 * fine[2] + 0.45 * inner)
+            now = canvas.value[near]
+            level = (now - look.grey) / (0.5 * (look.white - look.grey) + 1e-3)
+            share = np.clip(0.5 - spread / (5 + 0.4 * self.oedema), 0, 1)
+            share = share * np.clip(level, 0, 1) * np.clip(-hull - 3, 0, 1)
+            swollen = look.grey * (0.74 + 0.03 * fine[0])
+            canvas.value[near] += 0.85 * share * (swollen - now)
         if self.kind == "meningioma":
-            tail = np.abs(hull - 1.3) - 1.1
-            close = np.clip(1.6 - distance / (0.5 * self.radius), 0, 1)
+            # A cleft of CSF towards the brain, and a tail along the dura.
+            cleft = 0.6 * np.clip(0.6 + 0.5 * fine[1], 0, 1)
+            self._local(canvas, near, distance - 1.3, look.csf, cleft, 1.4)
+            tail = np.abs(hull - 0.9) - 1.3
+            close = np.clip(1.5 - distance / (0.45 * self.radius), 0, 1)
             self._local(canvas, near, tail, look.grey * self.brightness, close)
         bright = look.grey * self.brightness * (1 + 0.05 * fine[2] + 0.06 * inner)
         core = look.grey * self.core * (1 + 0.10 * fine[1] + 0.12 * inner)
         if self.rim:
-            width = self.rim * np.clip(1 + 0.55 * fine[2] + 0.3 * inner, 0.1, 3)
-            share = np.clip(0.5 + (distance + width) / 1.6, 0, 1)
+            # Shaggy inside, thick in places, with nodules and strands in the centre.
+            width = self.rim * np.clip(1 + 0.45 * fine[2] + 0.9 * inner, 0.15, 3.5)
+            share = np.clip(0.5 + (distance + width) / 2.4, 0, 1)
+            strands = np.clip(1.1 * fine[0] + 0.8 * inner - 1.0, 0, 1) * 0.75
+            share = np.maximum(share, strands)
+            bright = bright * (1 + 0.10 * fine[1])
             inside = core + share * (bright - core)
         elif self.kind == "glioma":
             share = np.clip(0.5 + 0.9 * inner + 0.5 * fine[1], 0, 1)
@@ -138,7 +149,7 @@ class Tumour:
         else:
             share = np.clip(-distance / self.radius, 0, 1) ** 2
             inside = bright + share * (core - bright)
-        soft = 2.2 if self.kind == "glioma" else 1.0
+        soft = 2.8 if self.kind == "glioma" else 1.3
         self._local(canvas, near, distance, inside, 1.0, soft)
         occupancy[near] = np.clip(0.5 - distance, 0, 1)
         return occupancy
@@ -199,8 +210,8 @@ def _glioma(template: Template, rng: np.random.Generator) -> Tumour:
         )
     style = rng.choice(["ring", "patchy", "dark"], p=[0.5, 0.25, 0.25])
     brightness, core, rim = {
-        "ring": (rng.uniform(1.25, 2.2), rng.uniform(0.45, 0.85), rng.uniform(1.6, 5)),
-        "patchy": (rng.uniform(1.0, 1.7), rng.uniform(0.55, 0.9), 0.0),
+        "ring": (rng.uniform(1.35, 2.2), rng.uniform(0.5, 0.85), rng.uniform(1.8, 5)),
+        "patchy": (rng.uniform(1.2, 1.8), rng.uniform(0.6, 0.9), 0.0),
         "dark": (rng.uniform(0.8, 0.95), rng.uniform(0.5, 0.72), 0.0),
     }[str(style)]
     return Tumour(
@@ -208,12 +219,12 @@ def _glioma(template: Template, rng: np.random.Generator) -> Tumour:
         lobes=tuple(lobes),
         centre=centre,
         radius=radius,
-        bumps=noise.field(rng, step=max(4.0, radius * 0.35), channels=3),
-        rough=radius * float(rng.uniform(0.1, 0.22)),
+        bumps=noise.field(rng, step=max(4.0, radius * 0.3), channels=3),
+        rough=radius * float(rng.uniform(0.14, 0.27)),
         brightness=float(brightness),
         core=float(core),
         rim=float(rim),
-        oedema=radius * float(rng.uniform(0.1, 0.8)) if style != "dark" else 1.5,
+        oedema=radius * float(rng.uniform(0.4, 1.1)) if style != "dark" else 2.0,
         side=0,
         mass=float(rng.uniform(0, 0.45)),
     )
@@ -233,22 +244,22 @@ def _meningioma(template: Template, rng: np.random.Generator) -> Tumour:
         centre = _triple(point)
     else:
         centre = _convexity(template, rng, radius)
-    lobes = [(centre, _radii(rng, radius, 0.12))]
-    if rng.random() < 0.35:
+    lobes = [(centre, _radii(rng, radius, 0.2))]
+    if rng.random() < 0.5:
         shift = rng.standard_normal(3)
         shift *= radius * 0.6 / np.linalg.norm(shift)
         where = _triple(np.asarray(centre) + shift)
         lobes.append((where, _radii(rng, radius * 0.6, 0.15)))
-    brightness = float(rng.uniform(1.25, 2.15))
+    brightness = float(rng.uniform(1.55, 2.4))
     return Tumour(
         kind="meningioma",
         lobes=tuple(lobes),
         centre=centre,
         radius=radius,
         bumps=noise.field(rng, step=max(4.0, radius * 0.4), channels=3),
-        rough=radius * float(rng.uniform(0.02, 0.07)),
+        rough=radius * float(rng.uniform(0.03, 0.09)),
         brightness=brightness,
-        core=brightness * float(rng.uniform(0.8, 1.05)),
+        core=brightness * float(rng.uniform(0.86, 1.04)),
         rim=0.0,
         oedema=radius * float(rng.uniform(0.1, 0.6)) if rng.random() < 0.5 else 0.0,
         side=side,
@@ -272,7 +283,7 @@ def _convexity(template: Template, rng: np.random.Generator, radius: float) -> T
         ahead = template.distance(surface[:, None] + offset)
         behind = template.distance(surface[:, None] - offset)
         normal = (ahead - behind) / (np.linalg.norm(ahead - behind) + 1e-6)
-        return _triple(surface - normal * radius * rng.uniform(0.5, 0.85))
+        return _triple(surface - normal * radius * rng.uniform(0.3, 0.7))
 
 
 def _pituitary(template: Template, rng: np.random.Generator) -> Tumour:
@@ -289,16 +300,16 @@ def _pituitary(template: Template, rng: np.random.Generator) -> Tumour:
         high = low + np.asarray(shift)
         lobes.append((_triple(high), _radii(rng, upper, 0.12)))
         centre = (low + high) / 2
-    brightness = float(rng.uniform(1.1, 1.9))
+    brightness = float(rng.uniform(1.25, 1.95))
     return Tumour(
         kind="pituitary",
         lobes=tuple(lobes),
         centre=_triple(centre),
         radius=radius,
         bumps=noise.field(rng, step=max(3.0, radius * 0.4), channels=3),
-        rough=radius * float(rng.uniform(0.02, 0.09)),
+        rough=radius * float(rng.uniform(0.05, 0.13)),
         brightness=brightness,
-        core=brightness * float(rng.uniform(0.75, 1.05)),
+        core=brightness * float(rng.uniform(0.78, 1.02)),
         rim=0.0,
         oedema=0.0,
         side=0,

@@ -13,9 +13,22 @@ CHECKOUT = Path(__file__).parents[2] / "sample_data"
 
 
 def samples() -> dict[str, Path]:
-    """Sample studies by name: a PNG folder, a NIfTI volume, a DICOM series."""
+    """Sample studies by name.
+
+    Returns
+    -------
+    dict of str to Path
+        Of the brain ``png``, ``nifti``, ``mat``, ``dicom`` (with a SEG) and
+        ``dicom-rtstruct``; of the chest ``chest-png``, ``chest-dx`` and
+        ``chest-cr``, the last MONOCHROME1.
+    """
     root = sample_path()
-    return {name: root / name for name in ("png", "nifti", "dicom")}
+    brain = ("png", "nifti", "mat", "dicom", "dicom-rtstruct")
+    chest = {"chest-png": "png", "chest-dx": "dicom-dx", "chest-cr": "dicom-cr"}
+    return {
+        **{name: root / "brain" / name for name in brain},
+        **{name: root / "chest" / folder for name, folder in chest.items()},
+    }
 
 
 def sample_path() -> Path:
@@ -27,7 +40,7 @@ def sample_path() -> Path:
         If the installation lacks them.
     """
     for root in (PACKAGED, CHECKOUT):
-        if (root / "png").is_dir():
+        if (root / "brain").is_dir():
             return root
     raise StudyError(
         "the sample data is missing from this installation; reinstall napari-medxai."

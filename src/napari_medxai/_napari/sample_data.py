@@ -8,12 +8,30 @@ from napari_medxai.samples import samples
 from .layers import LayerData, study_to_layers
 from .styling import watch_current_viewer
 
-__all__ = ["dicom", "nifti", "png_axial", "png_coronal", "png_sagittal"]
+__all__ = [
+    "chest",
+    "dicom",
+    "dicom_rtstruct",
+    "nifti",
+    "png_axial",
+    "png_coronal",
+    "png_sagittal",
+]
 
 
 def dicom() -> list[LayerData]:
     """Open the DICOM series with a meningioma and its segmentation."""
     return _open("dicom")
+
+
+def dicom_rtstruct() -> list[LayerData]:
+    """Open the sagittal DICOM series with a pituitary tumour and its RTSTRUCT."""
+    return _open("dicom-rtstruct")
+
+
+def chest() -> list[LayerData]:
+    """Open the DICOM chest radiograph with a pneumonia and its segmentation."""
+    return _open("chest-dx")
 
 
 def nifti() -> list[LayerData]:
