@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import napari_medxai as mx
-from napari_medxai.models.classifier import BUNDLED
-from napari_medxai.models.evaluation import confusion_matrix, macro_f1
+from napari_medxai.models.loading import BUNDLED
 from napari_medxai.study import Study
+from napari_medxai.training.metrics import confusion_matrix, macro_f1
 
 NAME = "brain-tumor-mri"
 FRESH_SEED = 950_000  # never used for training (100000 on) or samples (910001 on)
@@ -63,7 +63,7 @@ def test_fold_four_of_the_real_data(model, shared_data):
 def test_sixty_fresh_simulated_cases(model, samples, monkeypatch):
     if importlib.util.find_spec("nilearn") is None:
         pytest.skip("nilearn carries the template; pip install nilearn")
-    monkeypatch.syspath_prepend(str(samples))
+    monkeypatch.syspath_prepend(str(samples.parent))
     sys.modules.pop("simulation", None)
     from simulation import KINDS, simulate_slice
 
@@ -76,23 +76,26 @@ def test_sixty_fresh_simulated_cases(model, samples, monkeypatch):
     assert right.total() >= 54
 
 
-@pytest.mark.parametrize("name", ["png", "nifti", "dicom"])
+@pytest.mark.parametrize("name", ["png", "nifti", "mat", "dicom", "dicom-rtstruct"])
 def test_the_samples_are_classified_right(model, samples, name):
     """The demo shows a classifier that works."""
     from napari_medxai.io import find_cases, load_case
     from napari_medxai.slices import select_slices
 
+    # DICOM series carry no label.
+    unnamed = {"dicom": "meningioma", "dicom-rtstruct": "pituitary"}
     for case in find_cases(samples / name).cases:
         study = load_case(case)
         slices = select_slices(study, "middle") if study.is_volume else None
-        label = case.label or "meningioma"  # the DICOM series carries no label
+        label = case.label or unnamed[name]
         assert model.predict(study, slices=slices).label == label, case.name
 
 
 def test_readme_example_runs(samples, monkeypatch, capsys):
-    readme = samples.parent / "README.md"
+    root = samples.parent.parent
+    readme = root / "README.md"
     (code,) = re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL)
-    monkeypatch.chdir(samples.parent)
+    monkeypatch.chdir(root)
     exec(compile(code, str(readme), "exec"), {})
     out = capsys.readouterr().out
     assert "gradcam glioma (256, 256)" in out

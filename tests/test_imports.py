@@ -31,9 +31,20 @@ LAYERS = (
         "engine",
     ),
     ("report", "export"),
-    ("options", "facts", "validation"),
+    ("options", "facts", "validation", "training"),
     ("run",),
-    ("batch", "train", "fetch", "compare", "check", "cli", "_napari"),
+    ("reproduction",),
+    (
+        "batch",
+        "train",
+        "reproduce",
+        "fetch",
+        "compare",
+        "check",
+        "catalogue",
+        "cli",
+        "_napari",
+    ),
 )
 
 
