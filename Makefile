@@ -70,7 +70,8 @@ model: $(STAMP)
 	$(PY) -m pip install --quiet --editable ".[train]"
 	$(PY) sample_data/make.py training --out runs/simulated --count 900 --seed 100000
 	$(PY) -m napari_medxai.train $(SHARED)/brain-tumor-mri --extra runs/simulated \
-	    --arch tf_efficientnet_lite0 --validate 4 --epochs 12 \
+	    --arch tf_efficientnet_lite0 --validate 4 --epochs 22 \
+	    --augmentation strong --mixup 0.6 --label-smoothing 0.02 --class-weights 0.85,1.3,1.0 \
 	    --initial-weights $(WEIGHTS) \
 	    --card src/napari_medxai/models/data/brain-tumor-mri/model.json \
 	    --out runs/brain-tumor-mri
