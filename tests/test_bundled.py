@@ -15,9 +15,11 @@ import pytest
 import napari_medxai as mx
 from napari_medxai.models.loading import BUNDLED
 from napari_medxai.study import Study
+from napari_medxai.training import read_samples, split
 from napari_medxai.training.metrics import confusion_matrix, macro_f1
 
 NAME = "brain-tumor-mri"
+CHEST = "chest-xray-covid"
 FRESH_SEED = 950_000  # never used for training (100000 on) or samples (910001 on)
 
 
@@ -42,8 +44,35 @@ def test_card_states_what_a_user_must_know(model):
     assert size <= 10e6
 
 
+def test_the_chest_card_warns_of_the_sources():
+    card = mx.load_model(CHEST).card
+    assert card.classes == ("covid19", "normal", "pneumonia")
+    assert "Hannover" in card.extra["confounding"]
+    assert "NIH" in card.extra["attribution"]
+    assert "research use only" in card.extra["intended_use"].lower()
+    for key in ("performance", "test_performance"):
+        figures = card.extra[key]
+        counts = np.array(figures["confusion_matrix"]["counts"])
+        assert macro_f1(counts) == pytest.approx(figures["macro_f1"], abs=1e-4)
+    assert sum(p.stat().st_size for p in (BUNDLED / CHEST).iterdir()) <= 10e6
+
+
+def test_the_chest_test_part_of_the_real_data(shared_data):
+    """Patients that neither trained nor chose anything, as the card states it."""
+    model = mx.load_model(CHEST)
+    samples = read_samples(shared_data / "chest-xray")
+    held = split(samples, by="patient", test=("1",), seed=0).parts()["test"]
+    images = np.stack([model.input(s.load()).image for s in held])
+    predicted = model.probabilities(images).argmax(axis=1)
+    truth = np.array([model.class_index(s.label) for s in held])
+    score = macro_f1(confusion_matrix(truth, predicted, 3))
+    assert score >= 0.8
+    stated = model.card.extra["test_performance"]["macro_f1"]
+    assert score == pytest.approx(stated, abs=0.005)
+
+
 def test_fold_four_of_the_real_data(model, shared_data):
-    """The selection set: macro F1 at least 0.92, and as the card states it."""
+    """The selection set: macro F1 at least 0.95, and as the card states it."""
     root = shared_data / "brain-tumor-mri"
     with (root / "labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["fold"] == "4"]
@@ -55,7 +84,7 @@ def test_fold_four_of_the_real_data(model, shared_data):
     truth = np.array([model.class_index(row["label"]) for row in rows])
     matrix = confusion_matrix(truth, predicted, 3)
     print("selection set (fold 4):", matrix.tolist(), "macro F1", macro_f1(matrix))
-    assert macro_f1(matrix) >= 0.92
+    assert macro_f1(matrix) >= 0.95
     stated = model.card.extra["performance"]["macro_f1"]
     assert macro_f1(matrix) == pytest.approx(stated, abs=0.005)
 

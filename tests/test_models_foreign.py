@@ -280,7 +280,7 @@ def test_a_model_folder_takes_no_such_options(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere", "neither bundled .brain-tumor-mri. nor"),
+        ("nowhere", "neither bundled .brain-tumor-mri, chest-xray-covid. nor"),
         ("empty", "MONAI bundle"),
     ],
 )
