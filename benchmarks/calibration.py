@@ -382,9 +382,7 @@ def main() -> None:
         ]
         sets = data_sets(tasks, 2)
         for shared in (True, False):
-            name = "random_network" + (
-                "" if shared else ", cases taken as independent (wrong)"
-            )
+            name = "random_network" + ("" if shared else ", cases taken as independent")
             rate = alarms(sets, shared=shared)
             row(name, len(sets), 2, mean_rank(sets), f"{rate:.3f}")
         print("\n## A cue planted at random places, against `surrogate`\n")
@@ -397,7 +395,7 @@ def main() -> None:
             won = alarms(redrawn(areas, PLANTED_SET, repetitions))
             row(name, len(areas), mean_rank([areas]), f"{won:.3f}")
     minutes = (time.perf_counter() - began) / 60
-    print(f"\n{minutes:.0f} minutes with {a.workers} processes.")
+    print(f"\n{minutes:.0f} minutes, worker processes: {a.workers}.")
 
 
 def single(pools: dict[str, list[Found]]) -> None:
