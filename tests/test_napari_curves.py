@@ -79,13 +79,13 @@ def same(a: float, b: float) -> bool:
 
 
 def test_the_numbers_are_the_engines(dock, viewer, finish, blobs, tiny_model):
-    path = blobs / "images" / "1.png"
+    path = blobs / "images" / "2.png"
     open_in(viewer, path)
     status = finish()
-    assert status.startswith("Done. True class: low")
+    assert status.startswith("Done. True class: high")
     model = mx.load_model(tiny_model)
     settings = mx.Settings(methods=METHODS)
-    direct = list(mx.evaluate_study(mx.load_study(path), model, settings, label="low"))
+    direct = list(mx.evaluate_study(mx.load_study(path), model, settings, label="high"))
     assert [o.method for o in dock.outcomes] == [o.method for o in direct]
     for got, truth in zip(dock.outcomes, direct, strict=True):
         for metric in ("aic", "sic"):

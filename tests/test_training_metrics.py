@@ -126,6 +126,11 @@ def test_repeated_images_weigh_as_often_as_they_are_drawn():
     assert drawn == pytest.approx(reliability(probabilities[rows], truth[rows]).error)
 
 
+def test_a_set_without_errors_proves_no_certainty() -> None:
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0]])
+    assert fit_temperature(logits, np.array([0, 1, 0])) == 1.0
+
+
 def test_temperature_has_the_least_loss_on_a_grid():
     logits, truth = answers(400, sharp=3.0)
     grid = np.exp(np.linspace(np.log(0.2), np.log(10), 1000))

@@ -119,8 +119,12 @@ def fit_temperature(logits: FloatArray, truth: NDArray[np.integer[Any]]) -> floa
     Returns
     -------
     float
-        Between 0.05 and 20. Above 1 the classifier was too sure.
+        Between 0.05 and 20. Above 1 the classifier was too sure. 1 where every answer
+        is right: the likelihood then grows without end towards certainty, which a
+        finite set does not prove.
     """
+    if (logits.argmax(axis=1) == truth).all():
+        return 1.0
     rows = np.arange(len(truth))
 
     def loss(beta: float) -> float:  # convex in 1/temperature

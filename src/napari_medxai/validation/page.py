@@ -27,7 +27,7 @@ __all__ = ["COLUMNS", "RunHead", "comparison_csv", "head_of", "render_comparison
 
 COLUMNS = tuple(field.name for field in fields(PairedDifference))
 TEMPLATE = "compare.html.j2"
-REPORT_TEMPLATE = "template.html.j2"
+STYLE = "page.css"
 LISTED = 50  # cases of one run only that the page names
 LIMITS = (
     "The differences belong to these images. The intervals cover the sampling of "
@@ -190,11 +190,8 @@ def _families(
 
 
 def _style() -> str:
-    """Style sheet of the report's page, so that both look alike."""
-    text = (resources.files("napari_medxai.report") / REPORT_TEMPLATE).read_text(
-        "utf-8"
-    )
-    return text[text.index("<style>") + 7 : text.index("</style>")]
+    """Return the report's style sheet, so that both pages look alike."""
+    return (resources.files("napari_medxai.report") / STYLE).read_text("utf-8")
 
 
 def _environment() -> jinja2.Environment:
